@@ -1,0 +1,75 @@
+"""Remote compute for notebooks: mark a cell or a function, and it runs where there is room.
+
+>>> %load_ext jupyter_compute                                            # doctest: +SKIP
+>>> %%remote --cpu 2 --memory 2G                                         # doctest: +SKIP
+... model = fit(df)
+
+>>> from jupyter_compute import remote
+>>> @remote(cpu=2, memory="2G")
+... def fit(part): ...
+
+Loading this package costs a few milliseconds: what a name needs is imported when it is
+first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import errors
+    from .model import Receipt
+    from .notebook.remote import remote
+    from .notebook.run import Run, attach, runs
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Receipt",
+    "Run",
+    "__version__",
+    "attach",
+    "errors",
+    "load_ipython_extension",
+    "remote",
+    "runs",
+    "unload_ipython_extension",
+]
+
+_HOMES = {
+    "Receipt": ".model",
+    "Run": ".notebook.run",
+    "attach": ".notebook.run",
+    "errors": ".errors",
+    "remote": ".notebook.remote",
+    "runs": ".notebook.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_HOMES[name], __name__)
+    value = module if name == "errors" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Add ``%%remote``, ``%remote`` and ``%compute`` to a shell (``%load_ext jupyter_compute``)."""
+    from .notebook import magics
+
+    magics.register(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Take the magics away again. Runs go on."""
+    from .notebook import magics
+
+    magics.unregister(ipython)

@@ -1,0 +1,181 @@
+"""Values between kernel, pool and machines, stored by the hash of their content.
+
+A blob is a file named by its hash. Whoever writes one checks first whether it is
+there, so equal bytes are stored, and travel, once. On one host kernel and children
+share the directories: a value moves by memory map, never through a socket.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import xxhash
+
+__all__ = ["HASH", "Blobs", "hash_of"]
+
+HASH = re.compile(r"[0-9a-f]{32}")
+"""What a hash looks like."""
+
+_RESERVE = 64 * 2**20
+_CHUNK = 64 * 2**20
+
+
+def hash_of(data: bytes | memoryview) -> str:
+    """Return the XXH3 128-bit hash of the bytes, as 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+class Blobs:
+    """A content-addressed store in one or more directories of this host.
+
+    Parameters
+    ----------
+    directories : sequence of path
+        Where blobs are. New ones go into the first directory with room for twice
+        their size, so that a small /dev/shm falls back to disk.
+    """
+
+    def __init__(self, directories: Sequence[Path | str]) -> None:
+        self.directories = [Path(d) for d in directories]
+
+    def path(self, name: str) -> Path:
+        """Return where the blob is.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no directory holds it.
+        """
+        found = self._find(name)
+        if found is None:
+            raise FileNotFoundError(f"no blob {name} in {', '.join(map(str, self.directories))}")
+        return found
+
+    def has(self, name: str) -> bool:
+        """Tell whether the blob is there, and keep it from being collected for a while."""
+        found = self._find(name)
+        if found is None:
+            return False
+        try:
+            os.utime(found)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def put(self, data: bytes | memoryview) -> str:
+        """Store the bytes unless they are there already, and return their hash.
+
+        Raises
+        ------
+        OSError
+            If no directory has room (``errno.ENOSPC``); nothing is left behind.
+        """
+        name = hash_of(data)
+        if not self.has(name):
+            self._write(name, memoryview(data).cast("B"))
+        return name
+
+    def open(self, name: str) -> memoryview:
+        """Return the blob's bytes as a private, writable map: changes stay in this process."""
+        with self.path(name).open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return memoryview(bytearray())
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+    def read(self, name: str) -> bytes:
+        """Return a copy of the blob's bytes."""
+        return self.path(name).read_bytes()
+
+    def discard(self, name: str) -> None:
+        """Remove the blob if it is there. Maps of it stay valid."""
+        for directory in self.directories:
+            (directory / name).unlink(missing_ok=True)
+
+    def collect(self, keep: Collection[str], older_than_s: float, max_bytes: int) -> int:
+        """Remove blobs that nobody keeps, oldest first, until the rest fits.
+
+        Parameters
+        ----------
+        keep : collection of str
+            Hashes that must stay.
+        older_than_s : float
+            Blobs used more recently than this stay too.
+        max_bytes : int
+            What may remain of the blobs that nobody keeps.
+
+        Returns
+        -------
+        int
+            The bytes freed.
+        """
+        now = time.time()
+        found = sorted(self._files(), key=lambda item: item[1], reverse=True)
+        freed = kept = 0
+        for path, used, size in found:
+            if path.name in keep:
+                continue
+            if now - used < older_than_s or kept + size <= max_bytes:
+                kept += size
+                continue
+            path.unlink(missing_ok=True)
+            freed += size
+        return freed
+
+    def _find(self, name: str) -> Path | None:
+        if not HASH.fullmatch(name):
+            raise ValueError(f"{name!r} is not the hash of a blob")
+        for directory in self.directories:
+            path = directory / name
+            if path.exists():
+                return path
+        return None
+
+    def _write(self, name: str, data: memoryview) -> None:
+        last = len(self.directories) - 1
+        for number, directory in enumerate(self.directories):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            roomy = shutil.disk_usage(directory).free >= 2 * data.nbytes + _RESERVE
+            if not roomy and number < last:
+                continue
+            try:
+                _write_file(directory, name, data)
+            except OSError:
+                if number == last:
+                    raise
+            else:
+                return
+
+    def _files(self) -> Iterator[tuple[Path, float, int]]:
+        for directory in self.directories:
+            if not directory.is_dir():
+                continue
+            for path in directory.iterdir():
+                try:
+                    status = path.stat()
+                except FileNotFoundError:
+                    continue
+                yield path, status.st_mtime, status.st_size
+
+
+def _write_file(directory: Path, name: str, data: memoryview) -> None:
+    """Write under another name first, so that nobody sees half a blob."""
+    partial = directory / f"{name}.{secrets.token_hex(4)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(partial, flags, 0o600)
+    try:
+        with open(descriptor, "wb", buffering=0) as file:
+            for start in range(0, data.nbytes, _CHUNK):
+                rest = data[start : start + _CHUNK]
+                while rest.nbytes:
+                    rest = rest[file.write(rest) :]
+        partial.rename(directory / name)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

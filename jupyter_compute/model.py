@@ -1,0 +1,211 @@
+"""The values that cross a process border, and their JSON forms.
+
+Sizes are bytes, durations seconds, prices dollars, times UTC seconds since the
+epoch. Unknown is ``None``, never 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+__all__ = [
+    "API_VERSION",
+    "ENDED",
+    "Clock",
+    "Offer",
+    "Receipt",
+    "RetryRule",
+    "RunSpec",
+    "RunState",
+    "SystemClock",
+]
+
+API_VERSION = 1
+"""Version of the HTTP API between clients and the pool service."""
+
+RunState = Literal["queued", "starting", "running", "done", "failed", "cancelled", "lost"]
+
+ENDED: frozenset[str] = frozenset({"done", "failed", "cancelled", "lost"})
+"""The states that a run does not leave."""
+
+
+class Clock(Protocol):
+    """Where time comes from, so that a test can own it."""
+
+    def now(self) -> float:
+        """Return UTC seconds since the epoch: for people and for records."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump: for durations and deadlines."""
+
+
+class SystemClock:
+    """The computer's own clock."""
+
+    def now(self) -> float:
+        """Return UTC seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary start; they never go back."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """When a failed attempt is followed by another one.
+
+    Parameters
+    ----------
+    retries : int
+        Reruns after an exception of the user's own code.
+    retry_on : tuple of str
+        Names of exception types (plain or dotted) that are rerun, subclasses included.
+    delay_s : float
+        Pause before the first rerun; it doubles each time, with jitter, up to a minute.
+    """
+
+    retries: int = 0
+    retry_on: tuple[str, ...] = ("Exception",)
+    delay_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One cell or call as the kernel submits it. It holds no user data, only hashes.
+
+    Parameters
+    ----------
+    name : str
+        Label in status, panel and receipts.
+    notebook, cell : str
+        Where it came from; empty when unknown.
+    layer : str
+        The layer to run on.
+    cpu : float
+        CPUs asked for.
+    memory, memory_high : int or None
+        Bytes asked for, and the top of the ladder; None leaves it to the layer.
+    retry : RetryRule
+    timeout_s : float or None
+        Per attempt, from the start of execution.
+    detached : bool
+        True if the run goes on without the kernel that submitted it.
+    interpreter : str
+        The Python executable whose environment the code needs.
+    payload : str
+        Hash of the blob with the code and its inputs.
+    environment : str
+        Hash of the blob with working directory, variables and ``sys.path``.
+    blobs : tuple of str
+        Hashes of every other blob that the payload refers to.
+    preload : tuple of str
+        Modules worth importing before the fork, as the kernel has them imported too.
+    gpu : int
+        GPUs asked for.
+    """
+
+    name: str
+    layer: str
+    cpu: float
+    memory: int | None
+    memory_high: int | None
+    interpreter: str
+    payload: str
+    environment: str
+    blobs: tuple[str, ...] = ()
+    retry: RetryRule = RetryRule()
+    timeout_s: float | None = None
+    detached: bool = False
+    notebook: str = ""
+    cell: str = ""
+    preload: tuple[str, ...] = ()
+    gpu: int = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> RunSpec:
+        """Return the spec that :meth:`to_wire` described."""
+        fields = dict(wire)
+        retry = dict(fields.pop("retry", {}))
+        retry["retry_on"] = tuple(retry.get("retry_on", RetryRule().retry_on))
+        for name in ("blobs", "preload"):
+            fields[name] = tuple(fields.get(name, ()))
+        return cls(retry=RetryRule(**retry), **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One machine type of a layer, with its price.
+
+    Parameters
+    ----------
+    layer, type : str
+    cpu : float
+    memory : int
+        Bytes that runs can have.
+    gpu : int
+    usd_per_hour : float or None
+        None if unknown; 0 on this computer.
+    """
+
+    layer: str
+    type: str
+    cpu: float
+    memory: int
+    gpu: int = 0
+    usd_per_hour: float | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a run used and cost. It exists once the run has ended.
+
+    Parameters
+    ----------
+    wait_s, run_s : float
+        Time queued or starting, and time executing (all attempts).
+    attempts : int
+    layer, machine : str
+        The last machine's layer and type.
+    cpu, memory : float, int
+        What the last attempt was granted.
+    cpu_mean : float or None
+        CPUs used on average over the run time; None if too short to be measured.
+    memory_peak : int or None
+        Bytes.
+    cost_usd : float or None
+    advice : str
+        How a smaller or larger ask would do, or empty.
+    """
+
+    wait_s: float
+    run_s: float
+    attempts: int
+    layer: str
+    machine: str
+    cpu: float
+    memory: int
+    cpu_mean: float | None = None
+    memory_peak: int | None = None
+    cost_usd: float | None = None
+    advice: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Receipt:
+        """Return the receipt that :meth:`to_wire` described."""
+        return cls(**wire)

@@ -1,0 +1,1 @@
+"""What runs on every machine: the node, its fork servers and their children."""

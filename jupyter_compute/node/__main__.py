@@ -1,0 +1,5 @@
+"""``python -m jupyter_compute.node``: see `jupyter_compute.node.main`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,269 @@
+"""One attempt, seen from its node: a child, its output, its limits, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..policy.lifecycle import TIMERS
+from . import limits
+from .channel import STACK_SIGNAL, Frames, encode
+from .nursery import Child
+from .output import Output
+
+__all__ = ["Attempt", "Use"]
+
+_READ = 256 * 2**10
+_STACK_S = 0.3
+
+
+@dataclass(slots=True)
+class Use:
+    """What an attempt uses: CPUs now, CPU seconds so far, bytes now and at most."""
+
+    cpu_used: float = 0.0
+    cpu_s: float = 0.0
+    memory_used: int = 0
+    memory_peak: int = 0
+
+
+class Attempt:
+    """Runs one job in a child and sends everything that happens as events.
+
+    Parameters
+    ----------
+    spec : dict
+        The attempt as the pool described it.
+    send : callable
+        Takes a list of events; the last event is ``ended``.
+    """
+
+    def __init__(
+        self, spec: dict[str, Any], send: Callable[[list[dict[str, Any]]], None]
+    ) -> None:
+        self.spec = spec
+        self.use = Use()
+        self._loop = asyncio.get_running_loop()
+        self._output = Output(send)
+        self._frames = Frames()
+        self._over = asyncio.Event()
+        self._child: Child | None = None
+        self._envelope: dict[str, Any] | None = None
+        self._started: float | None = None
+        self._stop_reason = ""
+        self._ladder: asyncio.TimerHandle | None = None
+        self._stack = ""
+
+    def start_failed(self, message: str, hint: str = "") -> None:
+        """End without a child ever having run."""
+        self._finish({"outcome": "died", "reason": "start", "message": message, "hint": hint})
+
+    async def execute(self, child: Child, cores: list[int], directories: list[str]) -> None:
+        """Give the child its job and wait for the end; then the child is gone."""
+        self._child = child
+        if self._stop_reason:
+            limits.kill_tree(child.pid)
+        if hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(child.pid, cores)
+        readers = {
+            child.control.fileno(): self._read_control,
+            child.output: lambda: self._read_pipe(child.output, "o"),
+            child.error: lambda: self._read_pipe(child.error, "e"),
+            child.stack: self._read_stack,
+        }
+        for descriptor, reader in readers.items():
+            self._loop.add_reader(descriptor, reader)
+        child.exited.add_done_callback(lambda _: self._over.set())
+        watch = asyncio.ensure_future(self._watch(child))
+        try:
+            job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
+            job["directories"] = directories
+            with contextlib.suppress(ConnectionError):
+                await self._loop.sock_sendall(child.control, encode("j", json.dumps(job).encode()))
+            await self._over.wait()
+        finally:
+            watch.cancel()
+            self._conclude(child)
+            limits.kill_tree(child.pid)
+            await child.exited
+            for descriptor in readers:
+                self._loop.remove_reader(descriptor)
+            child.close()
+            if self._ladder is not None:
+                self._ladder.cancel()
+
+    def stop(self, action: str) -> None:
+        """Interrupt politely and then less so, or kill at once."""
+        if self._over.is_set() or self._stop_reason == "killed":
+            return
+        if action == "interrupt" and not self._stop_reason:
+            self._stop_reason = "interrupted"
+            self._signal(signal.SIGINT)
+            self._ladder = self._loop.call_later(TIMERS.interrupt_s, self._terminate)
+        elif action == "kill":
+            self._stop_reason = "killed"
+            self._signal(signal.SIGKILL)
+
+    def _terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+        self._ladder = self._loop.call_later(
+            TIMERS.terminate_s, lambda: self._signal(signal.SIGKILL)
+        )
+
+    def _signal(self, number: int) -> None:
+        if self._child is None or self._over.is_set():
+            return
+        if number == signal.SIGKILL:
+            limits.kill_tree(self._child.pid)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, number)
+
+    async def _watch(self, child: Child) -> None:
+        """Measure the attempt, and stop it at its limits."""
+        limit, timeout = self.spec["memory"], self.spec["timeout_s"]
+        last_time, last_cpu = time.monotonic(), 0.0
+        while True:
+            await asyncio.sleep(TIMERS.memory_check_s)
+            pids = limits.tree(child.pid)
+            memory, cpu_s = limits.usage(pids)
+            memory = max(0, memory - child.baseline)
+            if memory > limit and len(pids) > 1:
+                memory = limits.proportional_memory(pids) or memory
+            now = time.monotonic()
+            use = self.use
+            use.memory_used, use.memory_peak = memory, max(use.memory_peak, memory)
+            use.cpu_s = max(use.cpu_s, cpu_s)
+            if now - last_time >= TIMERS.sample_s:
+                use.cpu_used = max(0.0, use.cpu_s - last_cpu) / (now - last_time)
+                last_time, last_cpu = now, use.cpu_s
+            if memory > limit:
+                await self._stop_at_limit(child, "memory")
+                return
+            if timeout and self._started and now - self._started > timeout:
+                await self._stop_at_limit(child, "timeout")
+                return
+
+    async def _stop_at_limit(self, child: Child, reason: str) -> None:
+        """Ask where the code is, and kill it."""
+        if self._stop_reason or self._over.is_set():
+            return
+        self._stop_reason = reason
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, STACK_SIGNAL)
+        end = time.monotonic() + _STACK_S
+        while not self._stack.endswith("\n") and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        limits.kill_tree(child.pid)
+
+    def _read_control(self) -> None:
+        assert self._child is not None
+        while True:
+            try:
+                data = self._child.control.recv(_READ)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._loop.remove_reader(self._child.control)
+                return
+            for kind, body in self._frames.feed(data):
+                if kind == "j":
+                    self._hear(json.loads(body))
+                else:
+                    self._output.text(kind, body)
+
+    def _read_pipe(self, descriptor: int, kind: str) -> None:
+        self._read_control()
+        self._output.text(kind, self._read_all(descriptor))
+
+    def _read_stack(self) -> None:
+        assert self._child is not None
+        self._stack += self._read_all(self._child.stack).decode(errors="replace")
+
+    def _read_all(self, descriptor: int) -> bytes:
+        try:
+            data = os.read(descriptor, _READ)
+        except BlockingIOError:
+            return b""
+        if not data:
+            self._loop.remove_reader(descriptor)
+        return data
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "started":
+            self._started = time.monotonic()
+            self._output.event(event)
+        elif event["kind"] == "ended":
+            self._envelope = event["envelope"]
+            self.use.cpu_s = max(self.use.cpu_s, event["cpu_s"])
+            assert self._child is not None
+            peak = event["memory_peak"] - self._child.baseline
+            self.use.memory_peak = max(self.use.memory_peak, peak)
+            self._over.set()
+        else:
+            self._output.event(event)
+
+    def _conclude(self, child: Child) -> None:
+        """Send the envelope: the child's own, or why there is none."""
+        self._read_control()
+        for descriptor, kind in ((child.output, "o"), (child.error, "e")):
+            while data := self._read_all(descriptor):
+                self._output.text(kind, data)
+        self._read_stack()
+        if self._envelope is None:
+            status = child.exited.result() if child.exited.done() else 0
+            self._finish(self._died(os.waitstatus_to_exitcode(status)))
+            return
+        left = len(limits.tree(child.pid)) - 1
+        if left > 0:
+            notes = [f"{left} process{'es' * (left > 1)} still running at the end: ended"]
+            self._envelope["notes"] = self._envelope.get("notes", []) + notes
+        self._finish(self._envelope)
+
+    def _died(self, code: int) -> dict[str, Any]:
+        number = signal.Signals(-code).name if code < 0 else None
+        memory = self._stop_reason == "memory"
+        return {
+            "outcome": "died",
+            "reason": self._stop_reason or "crash",
+            "peak": self.use.memory_peak,
+            "limit": self.spec["memory"] if memory else self.spec["timeout_s"],
+            "signal": None if self._stop_reason else number,
+            "exit_code": code if code >= 0 else None,
+            "stack": _user_stack(self._stack),
+            "tail": self._output.recent[-2000:],
+            "message": "",
+        }
+
+    def _finish(self, envelope: dict[str, Any]) -> None:
+        run_s = time.monotonic() - self._started if self._started else 0.0
+        envelope["usage"] = {
+            "run_s": run_s,
+            "cpu_s": self.use.cpu_s,
+            "memory_peak": self.use.memory_peak,
+        }
+        self._over.set()
+        self._output.end({"kind": "ended", "envelope": envelope})
+
+
+def _user_stack(text: str) -> str:
+    """Keep the frames of the user's code, innermost first, of what faulthandler wrote."""
+    ours = ("/jupyter_compute/node/", "/IPython/", "/asyncio/", 'in <module>\n"<string>"')
+    lines = [
+        line
+        for line in text.splitlines()
+        if line.strip()
+        and not line.startswith(("Extension modules", '  File "<string>"'))
+        and not any(part in line for part in ours)
+    ]
+    return "\n".join(lines)

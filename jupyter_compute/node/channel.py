@@ -1,0 +1,175 @@
+"""The channel on which a child speaks to its node.
+
+Frames are a kind (1 byte), a length (4 bytes, big endian) and that many bytes:
+``o`` and ``e`` carry text of standard output and error, ``j`` a JSON object.
+
+Text that Python code prints and displays share the channel, so their order is exact.
+What C code and subprocesses write goes to two pipes; the child empties them before
+every frame of its own, so that also this text comes in order, and the node empties
+them whenever the child does not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+from typing import Any, Literal
+
+__all__ = ["STACK_SIGNAL", "Channel", "Frames", "TextStream", "encode"]
+
+STACK_SIGNAL = signal.SIGRTMIN + 9 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
+"""A child answers it with the stacks of its threads."""
+
+Kind = Literal["o", "e", "j"]
+_HEAD = struct.Struct(">cI")
+_READ = 64 * 2**10
+
+
+def encode(kind: Kind, data: bytes) -> bytes:
+    """Return one frame."""
+    return _HEAD.pack(kind.encode(), len(data)) + data
+
+
+class Frames:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[str, bytes]]:
+        """Return the frames that are complete with `data`, as (kind, bytes)."""
+        pending = self._pending
+        pending += data
+        frames = []
+        start = 0
+        while len(pending) - start >= _HEAD.size:
+            kind, length = _HEAD.unpack_from(pending, start)
+            end = start + _HEAD.size + length
+            if len(pending) < end:
+                break
+            frames.append((kind.decode(), bytes(pending[start + _HEAD.size : end])))
+            start = end
+        del pending[:start]
+        return frames
+
+
+class Channel:
+    """The child's end.
+
+    Parameters
+    ----------
+    control : socket
+        Connected to the node.
+    output, error : int
+        Read ends of the pipes behind file descriptors 1 and 2, not blocking.
+    """
+
+    def __init__(self, control: socket.socket, output: int, error: int) -> None:
+        self._control = control
+        self._pipes = {output: "o", error: "e"}
+        self._poll = select.poll()
+        for pipe in self._pipes:
+            self._poll.register(pipe, select.POLLIN)
+        self._lock = threading.RLock()
+        self._owner = os.getpid()
+
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for the node's next object; None when the node has closed the channel."""
+        frames = Frames()
+        while data := self._control.recv(_READ):
+            for _, body in frames.feed(data):
+                message: dict[str, Any] = json.loads(body)
+                return message
+        return None
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Send a JSON object."""
+        self._send("j", json.dumps(event, default=_plain).encode())
+
+    def text(self, kind: Kind, text: str) -> None:
+        """Send text; a process forked by user code writes to the pipes instead."""
+        data = text.encode("utf-8", "backslashreplace")
+        if os.getpid() == self._owner:
+            self._send(kind, data)
+        else:
+            os.write(1 if kind == "o" else 2, data)
+
+    def drain(self) -> None:
+        """Send what C code and subprocesses have written so far."""
+        with self._lock:
+            for pipe, _ in self._poll.poll(0):
+                try:
+                    data = os.read(pipe, _READ)
+                except BlockingIOError:
+                    continue
+                if data:
+                    self._control.sendall(_HEAD.pack(self._pipes[pipe].encode(), len(data)) + data)
+
+    def _send(self, kind: Kind, data: bytes) -> None:
+        with self._lock:
+            self.drain()
+            self._control.sendall(_HEAD.pack(kind.encode(), len(data)) + data)
+
+
+class TextStream(io.TextIOBase):
+    """What ``sys.stdout`` and ``sys.stderr`` are in a child.
+
+    Parameters
+    ----------
+    channel : Channel
+    kind : {"o", "e"}
+    """
+
+    encoding = "utf-8"  # type: ignore[assignment]
+    errors = "backslashreplace"
+
+    def __init__(self, channel: Channel, kind: Kind) -> None:
+        self._channel = channel
+        self._kind = kind
+        self.name = "<stdout>" if kind == "o" else "<stderr>"
+        self.buffer = _Bytes(self)
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if text:
+            self._channel.text(self._kind, text)
+        return len(text)
+
+    def fileno(self) -> int:
+        return 1 if self._kind == "o" else 2
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+
+class _Bytes(io.RawIOBase):
+    """``sys.stdout.buffer``: what is no UTF-8 is shown with replacement characters."""
+
+    def __init__(self, stream: TextStream) -> None:
+        self._stream = stream
+
+    def write(self, data: Any) -> int:
+        self._stream.write(bytes(data).decode("utf-8", "replace"))
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+
+def _plain(value: object) -> object:
+    """Turn what display formatters return, but JSON lacks, into what JSON has."""
+    if isinstance(value, bytes):
+        import base64
+
+        return base64.b64encode(value).decode()
+    return str(value)

@@ -1,0 +1,211 @@
+"""One attempt, from its job to its envelope, in a process of its own.
+
+The process was forked from a warm fork server of the user's environment. It needs
+nothing but IPython, cloudpickle and this package, and it ends after one job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import ctypes
+import getpass
+import importlib
+import io
+import json
+import math
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import threadpoolctl
+
+from .. import values
+from ..blobs import Blobs
+from . import outcome
+from .changes import Inputs
+from .channel import Channel, TextStream
+from .shell import ChildShell, refuse_input
+
+__all__ = ["find_pools", "rehearse", "serve"]
+
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in a unit of ``ru_maxrss``: getrusage(2)."""
+
+_pools: threadpoolctl.ThreadpoolController | None = None
+"""The thread pools of the numerical libraries that were imported before the fork."""
+
+
+def serve(shell: ChildShell, channel: Channel) -> None:
+    """Wait for a job, run it, and send its envelope. Nothing is raised."""
+    job = channel.receive()
+    if job is None:
+        return
+    sys.stdout, sys.stderr = TextStream(channel, "o"), TextStream(channel, "e")
+    shell.listen(channel.event)
+    blobs = Blobs(job["directories"])
+    try:
+        envelope = _run(shell, channel, blobs, job)
+    except KeyboardInterrupt as error:
+        envelope = outcome.failed(blobs, shell.user_ns, error)
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything
+        envelope = outcome.failed(blobs, shell.user_ns, error)
+    envelope["notes"] = envelope.get("notes", []) + _leftovers()
+    ctypes.CDLL(None).fflush(None)
+    channel.drain()
+    own, reaped = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    channel.event(
+        {
+            "kind": "ended",
+            "envelope": envelope,
+            "cpu_s": own.ru_utime + own.ru_stime + reaped.ru_utime + reaped.ru_stime,
+            "memory_peak": own.ru_maxrss * _RSS_UNIT,
+        }
+    )
+
+
+def rehearse(shell: ChildShell) -> None:
+    """Do once, before the fork, what every child does, so that it finds its caches warm."""
+    _in_loop(shell, lambda: shell.run_cell_async("None", transformed_cell=shell.transform_cell("")))
+    dumped = values.dump({"values": {}}, shell.user_ns)
+    values.load(io.BytesIO(dumped.pickle), dumped.buffers, shell.user_ns)
+
+
+def find_pools() -> None:
+    """Look for numerical libraries that have been imported since the last look."""
+    global _pools  # noqa: PLW0603 - one per process, inherited by every child
+    if "numpy" in sys.modules:
+        _pools = threadpoolctl.ThreadpoolController()
+
+
+def _run(
+    shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any]
+) -> dict[str, Any]:
+    notes = _enter(blobs.read(job["environment"]), job)
+    namespace = shell.user_ns
+    try:
+        payload, maps = values.fetch(blobs, job["payload"], namespace)
+    except Exception as error:  # noqa: BLE001 - any object's own code may run here
+        return outcome.not_loaded(error)
+    channel.event({"kind": "started", "pid": os.getpid()})
+    if payload["kind"] == "call":
+        envelope = _call(shell, blobs, payload)
+    else:
+        namespace.update(payload["values"])
+        inputs = Inputs(payload["values"], namespace, job["blobs"], maps)
+        envelope = _cell(shell, blobs, payload, inputs)
+    envelope["notes"] = notes + envelope.get("notes", [])
+    return envelope
+
+
+def _cell(
+    shell: ChildShell, blobs: Blobs, payload: dict[str, Any], inputs: Inputs
+) -> dict[str, Any]:
+    namespace = shell.user_ns
+    before = dict(namespace)
+    shell.compile.filename = payload["filename"]
+    shell.ast_node_interactivity = payload["interactivity"]
+    source = payload["source"]
+    broken = None
+    try:
+        transformed = shell.transform_cell(source)
+    except Exception:  # noqa: BLE001 - IPython reports it as the cell's own error
+        transformed, broken = source, sys.exc_info()
+    result = _in_loop(
+        shell,
+        lambda: shell.run_cell_async(
+            source,
+            store_history=False,
+            transformed_cell=transformed,
+            preprocessing_exc_tuple=broken,
+        ),
+    )
+    error = result.error_before_exec or result.error_in_exec
+    written = outcome.Written.since(before, namespace, inputs, payload["out"])
+    if error is None:
+        return outcome.finished(blobs, namespace, written, shell.last)
+    if isinstance(error, SystemExit):
+        shell.last.has_value = False
+    partial = written if payload["keep_partial"] else None
+    return outcome.failed(blobs, namespace, error, partial)
+
+
+def _call(shell: ChildShell, blobs: Blobs, payload: dict[str, Any]) -> dict[str, Any]:
+    shell.user_ns.update(payload["values"])
+
+    async def run() -> Any:
+        shell.events.trigger("pre_execute")
+        returned = payload["function"](*payload["args"], **payload["kwargs"])
+        return await returned if asyncio.iscoroutine(returned) else returned
+
+    value = _in_loop(shell, run)
+    return outcome.returned(blobs, shell.user_ns, value)
+
+
+def _in_loop(shell: ChildShell, run: Callable[[], Any]) -> Any:
+    """Run as ipykernel does: inside an event loop, interrupted by KeyboardInterrupt."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(run())
+    finally:
+        shell.events.trigger("post_execute")
+        shell.events.trigger("post_run_cell", None)
+
+
+def _enter(environment: bytes, job: dict[str, Any]) -> list[str]:
+    """Make this process what the notebook's is; return what could not be done."""
+    found = json.loads(environment)
+    os.environ.clear()
+    os.environ.update(found["variables"])
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    os.environ["JUPYTER_COMPUTE_RUN"] = job["run"]
+    threads = math.ceil(job["cpu"])
+    for name in _THREADS:
+        given = os.environ.get(name, "")
+        if not (given.isdecimal() and 0 < int(given) <= threads):
+            os.environ[name] = str(threads)
+    if hasattr(time, "tzset"):
+        time.tzset()
+    sys.path[:] = found["path"]
+    importlib.invalidate_caches()
+    builtins.input = refuse_input  # type: ignore[assignment]
+    getpass.getpass = refuse_input
+    sys.breakpointhook = refuse_input
+    _tell_numpy(threads)
+    try:
+        os.chdir(found["cwd"])
+    except OSError as error:
+        return [f"the notebook's directory cannot be entered here: {error}"]
+    return []
+
+
+def _tell_numpy(threads: int) -> None:
+    """Catch up on what NumPy did when it was imported, before the fork."""
+    if _pools is not None:
+        _pools.limit(limits=threads)
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+
+
+def _leftovers() -> list[str]:
+    """Say what the code left running: it ends with this process."""
+    main = threading.main_thread()
+    threads = sum(t is not main and not t.daemon for t in threading.enumerate())
+    if not threads:
+        return []
+    return [f"{threads} thread{'s' * (threads > 1)} still running at the end: ended"]

@@ -1,0 +1,118 @@
+"""What a process tree uses, and what it may use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+__all__ = ["Cores", "children", "kill_tree", "proportional_memory", "tree", "usage"]
+
+_PROC = Path("/proc")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICK = os.sysconf("SC_CLK_TCK")
+_DIRECT = (_PROC / "self/task" / str(os.getpid()) / "children").exists()
+"""Linux lists a process's children; elsewhere psutil asks for every process there is."""
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that this one has started and that still exist."""
+    if not _DIRECT:
+        try:
+            return [child.pid for child in psutil.Process(pid).children()]
+        except psutil.Error:
+            return []
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - ten times a second
+            with contextlib.suppress(OSError), open(  # noqa: PTH123
+                f"/proc/{pid}/task/{thread}/children"
+            ) as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """Return the process and all its descendants."""
+    found = [pid]
+    for member in found:
+        found += children(member)
+    return found
+
+
+def usage(pids: Sequence[int]) -> tuple[int, float]:
+    """Return resident memory in bytes and CPU time in seconds, summed over processes."""
+    memory, cpu = 0, 0.0
+    for pid in pids:
+        try:
+            resident, seconds = _usage_of(pid)
+        except (OSError, psutil.Error):
+            continue
+        memory += resident
+        cpu += seconds
+    return memory, cpu
+
+
+def _usage_of(pid: int) -> tuple[int, float]:
+    if not _DIRECT:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        return process.memory_info().rss, times.user + times.system
+    with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123
+        resident = int(file.read().split()[1]) * _PAGE
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+        fields = file.read().rpartition(")")[2].split()
+    # utime, stime, and those of children that have been waited for: proc_pid_stat(5)
+    return resident, sum(map(int, fields[11:15])) / _TICK
+
+
+def proportional_memory(pids: Sequence[int]) -> int | None:
+    """Return memory in bytes with shared pages counted once, or None if unknown.
+
+    Forked processes share most of their pages; resident memory counts them in each.
+    """
+    total = 0
+    for pid in pids:
+        try:
+            text = (_PROC / str(pid) / "smaps_rollup").read_text()
+        except OSError:
+            return None
+        total += next(
+            (int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")),
+            0,
+        )
+    return total
+
+
+def kill_tree(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process, its group and its descendants."""
+    members = tree(pid)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+    for member in members:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(member, number)
+
+
+class Cores:
+    """Gives every attempt the cores that the fewest others use."""
+
+    def __init__(self, available: Sequence[int]) -> None:
+        self._load = dict.fromkeys(available, 0.0)
+
+    def take(self, cpu: float) -> list[int]:
+        """Return as many cores as `cpu`, rounded up; they count as used until given back."""
+        number = min(len(self._load), max(1, -int(-cpu // 1)))
+        chosen = sorted(self._load, key=lambda core: (self._load[core], core))[:number]
+        for core in chosen:
+            self._load[core] += cpu / number
+        return chosen
+
+    def give_back(self, cores: Sequence[int], cpu: float) -> None:
+        """Undo what :meth:`take` has counted."""
+        for core in cores:
+            self._load[core] -= cpu / len(cores)

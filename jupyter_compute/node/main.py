@@ -1,0 +1,148 @@
+"""The program of a machine: a Dask worker that runs every attempt in a child.
+
+``python -m jupyter_compute.node --name NAME --cpu N --memory BYTES --blobs DIR…`` reads
+the scheduler's address from its standard input and serves until that ends: whoever
+started a node holds the other end, and a node whose owner is gone ends by itself, with
+all its children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from .. import task
+from ..policy.lifecycle import TIMERS
+from .runner import Runner
+
+__all__ = ["main"]
+
+EVENTS = "jupyter-compute-events"
+SAMPLES = "jupyter-compute-samples"
+CONTROL = "jupyter-compute-control"
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    parser = argparse.ArgumentParser(prog="jupyter_compute.node", allow_abbrev=False)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--cpu", type=float, required=True)
+    parser.add_argument("--memory", type=int, required=True)
+    parser.add_argument("--blobs", required=True, help="directories, separated by colons")
+    options = parser.parse_args()
+    asyncio.run(_serve(options))
+
+
+class _Lease(asyncio.Protocol):
+    """Standard input: a line with the scheduler's address, then nothing until it ends."""
+
+    def __init__(self) -> None:
+        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.Event()
+        self._line = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._line += data
+        if b"\n" in self._line and not self.address.done():
+            self.address.set_result(self._line.decode().partition("\n")[0])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    lease = _Lease()
+    node = _Node(options)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lease.ended.set)
+    await loop.connect_read_pipe(lambda: lease, sys.stdin)
+    ended = asyncio.ensure_future(lease.ended.wait())
+    try:
+        await asyncio.wait([lease.address, ended], return_when=asyncio.FIRST_COMPLETED)
+        if lease.address.done():
+            await node.join(lease.address.result())
+            left = asyncio.ensure_future(node.worker.finished())
+            await asyncio.wait([ended, left], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await node.close()
+
+
+class _Node:
+    """The worker and the runner of this machine."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.worker: Any = None
+        self.runner = Runner(options.blobs.split(":"), self._send)
+        # Its imports overlap with those of Dask.
+        package = str(Path(__file__).parents[2])
+        self.runner.warm(sys.executable, dict(os.environ), package)
+        self._sampling: asyncio.Task[None] | None = None
+
+    async def join(self, address: str) -> None:
+        """Become a worker of the scheduler."""
+        import dask
+        from distributed import Worker
+
+        dask.config.set(
+            {
+                "distributed.worker.profile.enabled": False,
+                "distributed.worker.memory.target": False,
+                "distributed.worker.memory.spill": False,
+                "distributed.worker.memory.pause": False,
+                "distributed.worker.memory.terminate": False,
+                "distributed.worker.http.routes": [],
+            }
+        )
+        options = self._options
+        task.runner = self.runner
+        self.worker = Worker(
+            address,
+            name=options.name,
+            nthreads=max(1, math.ceil(options.cpu * 10)),
+            resources={"cpu": options.cpu, "memory": options.memory},
+            memory_limit=0,
+            host="127.0.0.1",
+            dashboard=False,
+            validate=False,
+        )
+        self.worker.stream_handlers[CONTROL] = self._control
+        await self.worker
+        self._sampling = asyncio.ensure_future(self._sample())
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        if self._sampling is not None:
+            self._sampling.cancel()
+        self.runner.close()
+        if self.worker is not None:
+            await self.worker.close(nanny=False, reason="the node ends", timeout=2)
+
+    def _send(self, attempt: str, events: list[dict[str, Any]]) -> None:
+        self._stream({"op": EVENTS, "attempt": attempt, "events": events})
+
+    def _control(self, attempt: str, action: str, **_: Any) -> None:
+        self.runner.stop(attempt, action)
+
+    def _stream(self, message: dict[str, Any]) -> None:
+        """Speak to the pool; when it is gone, standard input says so."""
+        if not self.worker.batched_stream.closed():
+            self.worker.batched_stream.send(message)
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(TIMERS.sample_s)
+            uses = self.runner.uses()
+            sample = {
+                "cpu_used": sum(use["cpu_used"] for use in uses.values()),
+                "memory_used": sum(use["memory_used"] for use in uses.values()),
+                "attempts": uses,
+            }
+            self._stream({"op": SAMPLES, "sample": sample})

@@ -1,0 +1,236 @@
+"""The envelope: how an attempt ended, and what comes back from it."""
+
+from __future__ import annotations
+
+import io
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from .. import values
+from ..blobs import Blobs
+try:
+    from ..culprits import find_culprits, summary
+except ImportError:
+    from types import SimpleNamespace as SN
+    find_culprits=lambda d,f:[SN(name=n,path=n,v=v) for n,v in d.items()]
+    summary=lambda c:f'{c.name} {type(c.v)}'
+from .changes import Inputs
+from .shell import ChildShell
+
+__all__ = ["Written", "failed", "finished", "not_loaded", "returned"]
+
+_MESSAGE = 2_000
+_TRACEBACK = 200_000
+_OURS = ("jupyter_compute", "IPython", "asyncio")
+"""Packages whose frames below the user's code say nothing to the user."""
+
+_COPIED = (int, float, complex, bool, str, bytes, range, type(None))
+"""Types for which a copy is as good as the notebook's own object."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What a cell assigned, changed in place or deleted.
+
+    Parameters
+    ----------
+    values : dict
+    deleted : list of str
+    references : dict
+        The notebook's objects that are still what was sent, by ``id``.
+    required : frozenset of str
+        The names that ``--out`` asks for.
+    notes : list of str
+    """
+
+    values: dict[str, Any]
+    deleted: list[str]
+    references: dict[int, str]
+    required: frozenset[str] = frozenset()
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def since(
+        cls,
+        before: Mapping[str, Any],
+        namespace: Mapping[str, Any],
+        inputs: Inputs,
+        out: Iterable[str] | None,
+    ) -> Written:
+        """Compare a namespace with what it was before the cell ran."""
+        changed = inputs.changed()
+        missing = object()
+        written = {
+            name: value
+            for name, value in namespace.items()
+            if _visible(name) and (before.get(name, missing) is not value or name in changed)
+        }
+        deleted = [name for name in before if _visible(name) and name not in namespace]
+        same = {
+            id(value): name
+            for name, value in inputs.given.items()
+            if name not in changed and not isinstance(value, _COPIED)
+        }
+        if out is None:
+            return cls(written, deleted, same)
+        wanted = frozenset(out)
+        notes = [f"{name} was not assigned" for name in sorted(wanted - namespace.keys())]
+        written = {name: namespace[name] for name in wanted if name in namespace}
+        return cls(written, [n for n in deleted if n in wanted], same, wanted, notes)
+
+
+def finished(
+    blobs: Blobs, namespace: dict[str, Any], written: Written, last: Any
+) -> dict[str, Any]:
+    """Return the envelope of a cell that ended well."""
+    bundle = {
+        "values": written.values,
+        "deleted": written.deleted,
+        "has_last": last.has_value,
+        "last": last.value,
+    }
+    notes = list(written.notes)
+    try:
+        dumped = values.dump(bundle, namespace, references=written.references)
+    except Exception:  # noqa: BLE001 - any object's own code may run here
+        unsent = _unsent(namespace, written.values)
+        if unsent.keys() & written.required:
+            return not_returned(unsent)
+        notes += [f"{name} stays behind: {summary(value)}" for name, value in unsent.items()]
+        if _unsent(namespace, {"result": last.value}):
+            last.show()
+            bundle |= {"has_last": False, "last": None}
+        bundle["values"] = {n: v for n, v in written.values.items() if n not in unsent}
+        dumped = values.dump(bundle, namespace, references=written.references)
+    payload, buffers = values.store(blobs, dumped)
+    return {"outcome": "ok", "payload": payload, "blobs": buffers, "notes": notes}
+
+
+def returned(blobs: Blobs, namespace: dict[str, Any], value: object) -> dict[str, Any]:
+    """Return the envelope of a function that returned a value."""
+    try:
+        dumped = values.dump({"has_last": True, "last": value}, namespace)
+    except Exception:  # noqa: BLE001 - any object's own code may run here
+        return not_returned({"the returned value": _culprit("the returned value", value)})
+    payload, buffers = values.store(blobs, dumped)
+    return {"outcome": "ok", "payload": payload, "blobs": buffers}
+
+
+def failed(
+    blobs: Blobs,
+    namespace: dict[str, Any],
+    error: BaseException,
+    partial: Written | None = None,
+) -> dict[str, Any]:
+    """Return the envelope of user code that raised an exception."""
+    error.__traceback__ = _trim(error.__traceback__)
+    envelope: dict[str, Any] = {
+        "outcome": "error",
+        "type": type(error).__name__,
+        "module": type(error).__module__,
+        "mro": _ancestry(type(error)),
+        "message": _text(error)[:_MESSAGE],
+        "traceback": _format(error),
+        "payload": None,
+        "blobs": [],
+        "notes": [],
+    }
+    bundle: dict[str, Any] = {"error": error}
+    if partial is not None:
+        unsent = _unsent(namespace, partial.values)
+        envelope["notes"] = [f"{n} stays behind: {summary(v)}" for n, v in unsent.items()]
+        bundle["values"] = {n: v for n, v in partial.values.items() if n not in unsent}
+        bundle["deleted"] = partial.deleted
+    dumped = _dump_error(bundle, namespace)
+    if dumped is None and bundle.pop("values", None):
+        dumped = _dump_error({"error": error}, namespace)
+    if dumped is not None:
+        envelope["payload"], envelope["blobs"] = values.store(blobs, dumped)
+    return envelope
+
+
+def not_loaded(error: BaseException) -> dict[str, Any]:
+    """Return the envelope of an attempt whose inputs cannot be rebuilt on its machine."""
+    return {
+        "outcome": "died",
+        "reason": "transfer",
+        "message": f"the inputs cannot be loaded: {type(error).__name__}: {_text(error)}",
+        "stack": _format(error),
+    }
+
+
+def not_returned(unsent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the envelope of an attempt whose result cannot be pickled."""
+    first = next(iter(unsent.values()))
+    sentences = [f"{name} cannot be brought back: {summary(c)}" for name, c in unsent.items()]
+    return {
+        "outcome": "died",
+        "reason": "transfer",
+        "message": "; ".join(sentences),
+        "facts": {"name": first.name, "path": first.path},
+    }
+
+
+def _visible(name: str) -> bool:
+    return not (name.startswith("__") and name.endswith("__"))
+
+
+def _unsent(namespace: dict[str, Any], candidates: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the culprit of each value that cannot be pickled, by name."""
+    unsent = {}
+    for name, value in candidates.items():
+        try:
+            values.dump(value, namespace)
+        except Exception:  # noqa: BLE001 - any object's own code may run here
+            unsent[name] = _culprit(name, value)
+    return unsent
+
+
+def _culprit(name: str, value: object) -> Any:
+    return find_culprits({name: value}, lambda v: values.dump(v, {}))[0]
+
+
+def _dump_error(bundle: dict[str, Any], namespace: dict[str, Any]) -> values.Dumped | None:
+    """Pickle an exception, and make sure that it can be rebuilt."""
+    try:
+        dumped = values.dump(bundle, namespace, errors=True)
+        values.load(io.BytesIO(dumped.pickle), dumped.buffers, {})
+    except Exception:  # noqa: BLE001 - any object's own code may run here
+        return None
+    return dumped
+
+
+def _trim(trace: TracebackType | None) -> TracebackType | None:
+    """Drop the frames between this module and the user's code."""
+    found = trace
+    while found is not None:
+        module = str(found.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if module not in _OURS:
+            return found
+        found = found.tb_next
+    return None
+
+
+def _ancestry(cls: type) -> list[str]:
+    names = []
+    for base in cls.__mro__[:-1]:
+        names += [base.__name__, f"{base.__module__}.{base.__qualname__}"]
+    return names
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as inner:  # noqa: BLE001 - a broken __str__ must not hide the error
+        return f"<{type(error).__name__} whose __str__ raises {type(inner).__name__}>"
+
+
+def _format(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error
+        text = f"{type(error).__name__}: {_text(error)}"
+    return text if len(text) <= _TRACEBACK else text[: _TRACEBACK // 2] + "\n[...]\n" + text[-1000:]

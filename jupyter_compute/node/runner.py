@@ -1,0 +1,142 @@
+"""Runs the attempts that the pool gives to this node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..blobs import Blobs
+from ..policy.lifecycle import TIMERS
+from . import limits
+from .attempt import Attempt
+from .nursery import Nursery, NurseryFailed
+
+__all__ = ["Runner"]
+
+_STARTED_WITH = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
+"""Variables that take effect only when an interpreter starts."""
+
+Send = Callable[[str, list[dict[str, Any]]], None]
+
+
+class Runner:
+    """Every attempt of this node, and the fork servers that they come from.
+
+    Parameters
+    ----------
+    directories : sequence of str
+        Where blobs are on this host.
+    send : callable
+        Takes an attempt's id and a list of its events.
+    """
+
+    def __init__(self, directories: Sequence[str], send: Send) -> None:
+        self._directories = list(directories)
+        self._blobs = Blobs(self._directories)
+        self._send = send
+        self._attempts: dict[str, Attempt] = {}
+        self._nurseries: dict[tuple[str, ...], Nursery] = {}
+        self._retiring: dict[int, asyncio.TimerHandle] = {}
+        available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+        self._cores = limits.Cores(sorted(available))
+
+    def warm(self, interpreter: str, variables: dict[str, str], package: str) -> None:
+        """Start the fork server of an environment before anybody needs it."""
+        key = _key(interpreter, variables)
+        self._nurseries[key] = Nursery(interpreter, variables, package)
+
+    async def run(self, spec: str) -> None:
+        """Run an attempt; its events say how it went. Return once its processes are gone."""
+        found = json.loads(spec)
+        name = found["attempt"]
+        attempt = Attempt(found, lambda events: self._send(name, events))
+        self._attempts[name] = attempt
+        try:
+            await self._run(attempt)
+        finally:
+            del self._attempts[name]
+
+    def stop(self, attempt: str, action: str) -> None:
+        """Interrupt or kill an attempt; one that has ended already stays as it is."""
+        if attempt in self._attempts:
+            self._attempts[attempt].stop(action)
+
+    def uses(self) -> dict[str, dict[str, Any]]:
+        """Return what each attempt uses, in CPUs, seconds and bytes."""
+        return {
+            name: {
+                "cpu_used": attempt.use.cpu_used,
+                "cpu_s": attempt.use.cpu_s,
+                "memory_used": attempt.use.memory_used,
+                "memory_peak": attempt.use.memory_peak,
+            }
+            for name, attempt in self._attempts.items()
+        }
+
+    def close(self) -> None:
+        """End every attempt and every fork server."""
+        for attempt in self._attempts.values():
+            attempt.stop("kill")
+        for nursery in self._nurseries.values():
+            nursery.close()
+        self._nurseries.clear()
+
+    async def _run(self, attempt: Attempt) -> None:
+        spec = attempt.spec
+        try:
+            nursery = self._nursery(spec)
+            child = await nursery.child()
+        except (NurseryFailed, FileNotFoundError) as error:
+            attempt.start_failed(str(error), "is IPython installed in this environment?")
+            return
+        nursery.busy += 1
+        cores = self._cores.take(spec["cpu"])
+        preload = asyncio.ensure_future(_quietly(nursery.preload(spec["preload"])))
+        try:
+            await attempt.execute(child, cores, self._directories)
+        finally:
+            self._cores.give_back(cores, spec["cpu"])
+            nursery.busy -= 1
+            self._retire_later(nursery)
+            await preload
+
+    def _nursery(self, spec: dict[str, Any]) -> Nursery:
+        environment = json.loads(self._blobs.read(spec["environment"]))
+        variables = environment["variables"]
+        key = _key(spec["interpreter"], variables)
+        nursery = self._nurseries.get(key)
+        if nursery is None or not nursery.alive:
+            nursery = Nursery(spec["interpreter"], variables, environment["package"])
+            self._nurseries[key] = nursery
+        return nursery
+
+    def _retire_later(self, nursery: Nursery) -> None:
+        """End a fork server that is not the only one once it has been idle for long."""
+        loop = asyncio.get_running_loop()
+        if (timer := self._retiring.pop(nursery.pid, None)) is not None:
+            timer.cancel()
+        self._retiring[nursery.pid] = loop.call_later(
+            TIMERS.machine_idle_s, self._retire, nursery
+        )
+
+    def _retire(self, nursery: Nursery) -> None:
+        self._retiring.pop(nursery.pid, None)
+        if nursery.busy or len(self._nurseries) == 1:
+            return
+        self._nurseries = {k: n for k, n in self._nurseries.items() if n is not nursery}
+        nursery.close()
+
+
+async def _quietly(preload: Any) -> None:
+    """A fork server that dies while it imports is noticed by the next child."""
+    try:
+        await preload
+    except NurseryFailed:
+        return
+
+
+def _key(interpreter: str, variables: dict[str, str]) -> tuple[str, ...]:
+    return interpreter, *(variables.get(name, "") for name in _STARTED_WITH)

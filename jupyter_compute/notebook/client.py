@@ -1,0 +1,226 @@
+"""The way to the pool service. No other module knows how it is reached.
+
+Each thread has a connection of its own, kept open between calls, and a forked process
+opens new ones. The service is started when it does not run; if it dies while a run
+is followed, it is started again and the following resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from .. import __version__
+from ..errors import ComputeError, PoolError
+from ..model import RunSpec
+from .launch import start_service
+from .transport import CALL_TIMEOUT_S, GONE, Connection, Wire, connect
+
+__all__ = ["Client", "Event"]
+
+Event = dict[str, Any]
+"""One thing that happened to a run, as the JSON object that the service sent."""
+
+_TRIES = 3
+
+
+class _Idle(threading.local):
+    """The idle connection of this thread, and the process that opened it."""
+
+    connection: Connection | None = None
+    pid: int = 0
+
+
+class Client:
+    """Calls to the pool service of this user. Any thread may use it.
+
+    Parameters
+    ----------
+    start : bool
+        Start the service when it does not run. If False, calls then raise `PoolError`.
+
+    Notes
+    -----
+    Every method raises the error that the service answered with, and `PoolError` if the
+    service cannot be reached or started, or has another version and active runs.
+    """
+
+    def __init__(self, *, start: bool = True) -> None:
+        self._start = start
+        self._idle = _Idle()
+        self._reached = False
+
+    def warm_up(self) -> None:
+        """Begin to start the service, if it may not run yet, and return at once."""
+        if self._start and not self._reached:
+            threading.Thread(target=self._warm_up, daemon=True).start()
+
+    def submit(self, spec: RunSpec) -> Iterator[Event]:
+        """Submit a run and follow it: `accepted` with its id first, `end` last."""
+        return self._follow("POST", "/v1/runs", spec.to_wire(), "", 0)
+
+    def submit_only(self, spec: RunSpec) -> str:
+        """Submit a run and return its id at once."""
+        return str(self._call("POST", "/v1/runs?follow=0", spec.to_wire())["id"])
+
+    def follow(
+        self, run_id: str, since: int = 0, *, deadline: float | None = None
+    ) -> Iterator[Event]:
+        """Replay the run's events after number `since`, then yield new ones until `end`.
+
+        Raises `TimeoutError` at the deadline, which is a moment of the monotonic clock.
+        """
+        return self._follow("GET", _events(run_id, since), None, run_id, since, deadline)
+
+    def cancel(self, run_id: str, action: str = "interrupt") -> Wire:
+        """Ask for the run's end, politely (``"interrupt"``) or at once (``"kill"``)."""
+        return self._call("POST", f"/v1/runs/{run_id}/cancel", {"action": action})
+
+    def collected(self, run_id: str) -> None:
+        """Tell the service that the results are bound here, so that it may drop them."""
+        self._call("POST", f"/v1/runs/{run_id}/collected", {})
+
+    def runs(self, limit: int = 50) -> list[Wire]:
+        """Return the recent runs of this user, newest first."""
+        return list(self._call("GET", f"/v1/runs?limit={limit}")["runs"])
+
+    def run(self, run_id: str) -> Wire:
+        """Return one run."""
+        return self._call("GET", f"/v1/runs/{run_id}")
+
+    def status(self) -> Wire:
+        """Return the machines and the active runs."""
+        return self._call("GET", "/v1/status")
+
+    def layers(self) -> list[Wire]:
+        """Return every layer with its offers."""
+        return list(self._call("GET", "/v1/layers")["layers"])
+
+    def plan(self, ask: Wire) -> Wire:
+        """Return where an ask would run, or raise `AskError` with the nearest offers."""
+        return self._call("POST", "/v1/plan", ask)
+
+    def stop(self, *, force: bool = False) -> None:
+        """End the service; with active runs only by `force`, which cancels them."""
+        connection = self._take()
+        connection.call("POST", "/v1/stop", {"force": force})
+        connection.close()
+
+    def info(self) -> Wire:
+        """Return version, process id and start time of the service."""
+        return self._call("GET", "/v1/info")
+
+    def answers(self) -> bool:
+        """Tell whether a service answers right now; never starts one."""
+        try:
+            connection = connect()
+            connection.call("GET", "/v1/info")
+        except (*GONE, PoolError):
+            return False
+        connection.close()
+        return True
+
+    def _warm_up(self) -> None:
+        try:
+            self.info()
+        except ComputeError:
+            # Whoever needs the service will meet, and report, the same.
+            return
+
+    def _take(self) -> Connection:
+        """Return this thread's idle connection, or a new one to a service of our version."""
+        kept, self._idle.connection = self._idle.connection, None
+        if kept is not None and self._idle.pid == os.getpid() and kept.is_open():
+            return kept
+        for _ in range(_TRIES):
+            try:
+                connection = connect()
+                info = connection.call("GET", "/v1/info")
+            except GONE:
+                if not self._start:
+                    raise PoolError("the pool service does not run") from None
+                start_service(self.answers)
+                continue
+            if info["version"] == __version__:
+                self._reached = True
+                return connection
+            connection.close()
+            _retire(info)
+        raise PoolError("the pool service ends as soon as it is started", hint=_DOCTOR)
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.connection, self._idle.pid = connection, os.getpid()
+
+    def _call(self, method: str, path: str, body: Any = None) -> Wire:
+        connection = self._take()
+        try:
+            answer = connection.call(method, path, body)
+        except GONE as gone:
+            raise PoolError(f"the pool service went away: {gone!r}", hint=_DOCTOR) from None
+        self._keep(connection)
+        return answer
+
+    def _follow(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        run_id: str,
+        since: int,
+        deadline: float | None = None,
+    ) -> Iterator[Event]:
+        for _ in range(_TRIES):
+            connection, ended = self._take(), False
+            try:
+                for event in connection.stream(method, path, body, deadline):
+                    run_id = event["id"] if event["kind"] == "accepted" else run_id
+                    since = event.get("seq", since)
+                    ended = event["kind"] == "end"
+                    yield event
+                if ended:
+                    self._keep(connection)
+                    return
+            except GONE:
+                pass
+            finally:
+                if self._idle.connection is not connection:
+                    connection.close()
+            if ended:
+                return
+            if not run_id:
+                break
+            method, path, body = "GET", _events(run_id, since), None
+            yield {"kind": "note", "text": "the pool service was gone, and is started again"}
+        raise PoolError("the pool service went away", hint=_DOCTOR)
+
+
+_DOCTOR = "`jupyter compute doctor` checks it; `%compute runs` shows what it has taken on"
+
+
+def _events(run_id: str, since: int) -> str:
+    return f"/v1/runs/{run_id}/events?since={since}"
+
+
+def _retire(info: Wire) -> None:
+    """End a service of another version, if it has nothing to do."""
+    old = info["version"]
+    active = connect().call("GET", "/v1/status")["runs"]
+    if active:
+        raise PoolError(
+            f"restart needed: the pool service has version {old} and {len(active)} active run(s), "
+            f"this is version {__version__}",
+            hint="wait for them, or end them with `jupyter compute stop --all`",
+            version=old,
+        )
+    connect().call("POST", "/v1/stop", {"force": False})
+    end = time.monotonic() + CALL_TIMEOUT_S
+    while time.monotonic() < end:
+        try:
+            connect().close()
+        except GONE:
+            return
+        time.sleep(0.02)
+    raise PoolError(f"the pool service of version {old} does not end", version=old)

@@ -1,0 +1,145 @@
+"""What the end of a run means in the notebook: an exception of the right type, with a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..ask import exact_memory, format_memory, format_time
+from ..errors import (
+    AttemptError,
+    Cancelled,
+    ComputeError,
+    Crashed,
+    EnvironmentMismatch,
+    MachineLost,
+    OutOfMemory,
+    RemoteError,
+    TimedOut,
+    TransferError,
+)
+
+__all__ = ["failure", "not_rebuilt"]
+
+_TAIL = 1500
+
+
+def failure(envelope: Mapping[str, Any], run_id: str, *, cancelled: bool = False) -> ComputeError:
+    """Return the error for an envelope that brings no exception of the user's code.
+
+    Parameters
+    ----------
+    envelope : mapping
+        Of outcome ``died``, or ``error`` without a payload; empty if the run never started.
+    run_id : str
+    cancelled : bool
+        Whether somebody has cancelled the run.
+    """
+    if envelope.get("outcome") == "error":
+        return _remote(envelope)
+    reason = envelope.get("reason")
+    if cancelled or reason in {"interrupted", "killed"}:
+        return Cancelled(f"the run {run_id} was cancelled", run_id=run_id)
+    match reason:
+        case "memory":
+            return _out_of_memory(envelope)
+        case "timeout":
+            return _timed_out(envelope)
+        case "crash":
+            return _crashed(envelope)
+        case "lost":
+            return MachineLost(
+                envelope.get("message") or "the machine was lost, more often than is rerun",
+                hint="run the cell again; `%compute machines` shows what there is",
+            )
+        case "transfer":
+            return TransferError(
+                envelope.get("message") or "a value could not be transferred",
+                hint="make it inside the cell, or bring back something that can be pickled",
+                **envelope.get("facts", {}),
+            )
+        case "start":
+            return EnvironmentMismatch(
+                envelope.get("message") or "the machine could not start this Python",
+                hint="`jupyter compute doctor` tries it and says what is missing",
+            )
+    return AttemptError(envelope.get("message") or f"the attempt ended without a reason ({reason})")
+
+
+def not_rebuilt(error: Exception, envelope: Mapping[str, Any], run_id: str) -> ComputeError:
+    """Return the error for a result, or an exception, that came and cannot be rebuilt here."""
+    if envelope.get("outcome") == "error":
+        return _remote(envelope)
+    if isinstance(error, FileNotFoundError):
+        return TransferError(
+            f"the result of {run_id} is no longer stored",
+            hint="results go once a notebook has them; run it again",
+            run_id=run_id,
+        )
+    return TransferError(
+        f"the result of {run_id} cannot be rebuilt here: {type(error).__name__}: {error}",
+        hint="the notebook needs the same packages as the run had",
+        run_id=run_id,
+    )
+
+
+def _remote(envelope: Mapping[str, Any]) -> ComputeError:
+    name = f"{envelope['module']}.{envelope['type']}".removeprefix("builtins.")
+    message = f"{name}: {envelope['message']}".rstrip(": ")
+    trace = str(envelope.get("traceback", ""))
+    return RemoteError(
+        f"{message}\n{trace}".rstrip(),
+        type_name=str(envelope["type"]),
+        traceback=trace,
+    )
+
+
+def _out_of_memory(envelope: Mapping[str, Any]) -> ComputeError:
+    peak, limit = envelope.get("peak"), envelope.get("limit")
+    if not limit:
+        return OutOfMemory("the run ran out of memory", hint="ask for more with --memory", peak=peak)
+    used = f"the run used {format_memory(peak)}" if peak else "the run ran out of memory"
+    low, double, high = (exact_memory(_tidy(limit * times)) for times in (1, 2, 4))
+    return OutOfMemory(
+        f"{used}, with --memory {exact_memory(_tidy(limit))} ({format_memory(limit)}) asked for",
+        hint=f"--memory {double}, or --memory {low}..{high} to let it grow as needed",
+        peak=peak,
+        limit=limit,
+    )
+
+
+def _tidy(size: int) -> int:
+    """Round a size that is no whole number of MB or MiB up to one, to name it briefly."""
+    return size if size % 10**6 == 0 or size % 2**20 == 0 else -(-size // 10**6) * 10**6
+
+
+def _timed_out(envelope: Mapping[str, Any]) -> ComputeError:
+    limit, stack = envelope.get("limit"), str(envelope.get("stack", "")).strip("\n")
+    message = "the run took longer than its timeout"
+    if limit:
+        message += f" of {format_time(limit)}"
+    if stack:
+        message += f"; it was here:\n{stack}\n"
+    return TimedOut(message, hint="ask for more with --timeout", limit=limit)
+
+
+def _crashed(envelope: Mapping[str, Any]) -> ComputeError:
+    signal, code = envelope.get("signal"), envelope.get("exit_code")
+    message = "the process of the run ended before its code did"
+    if signal:
+        message = f"the process of the run was ended by {signal}"
+    elif code is not None:
+        message = f"the process of the run ended itself with exit code {code}"
+    stack = str(envelope.get("stack", "")).strip("\n")
+    tail = str(envelope.get("tail", "")).strip("\n")[-_TAIL:]
+    if stack:
+        message += f"; it was here:\n{stack}\n"
+    if tail:
+        message += f"{'' if stack else chr(10)}its last output:\n{tail}\n"
+    return Crashed(
+        message,
+        hint="a crash is in compiled code, or somebody killed the process; "
+        "--retries N --retry-on Crashed tries again",
+        signal=signal,
+        exit_code=code,
+    )

@@ -1,0 +1,82 @@
+"""``%%remote``, ``%remote`` and ``%compute``, as IPython sees them.
+
+Nothing else is imported before one of them is used: this is all that a notebook pays
+for ``%load_ext``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import output_can_be_silenced
+
+__all__ = ["register", "unregister"]
+
+_MISPLACED = (
+    "%%remote must be the first line of its cell; the lines above it have run here. "
+    "Move it to the top of a cell (%%remote --help shows its options)"
+)
+
+
+def register(ipython: Any) -> None:
+    """Add the magics to a shell; again does no harm."""
+    ipython.register_magic_function(_remote_cell, "cell", "remote")
+    ipython.register_magic_function(_remote_line, "line", "remote")
+    ipython.register_magic_function(_misplaced, "line", "%remote")
+    ipython.register_magic_function(_compute_line, "line", "compute")
+
+
+def unregister(ipython: Any) -> None:
+    """Take the magics away from a shell."""
+    magics = ipython.magics_manager.magics
+    magics["cell"].pop("remote", None)
+    for name in ("remote", "%remote", "compute"):
+        magics["line"].pop(name, None)
+
+
+@output_can_be_silenced
+def _remote_cell(line: str, cell: str) -> object:
+    """Run this cell where there is room. `%%remote --help` shows the options."""
+    __tracebackhide__ = True
+    from . import cellrun, frames
+
+    frames.hide_caller()
+    return _in_one_line(cellrun.run_cell, line, cell)
+
+
+def _remote_line(line: str) -> None:
+    """Show how %%remote is used, and what the pool is doing."""
+    __tracebackhide__ = True
+    from . import control
+
+    if line.strip() and line.split()[0] not in {"--help", "-h"}:
+        raise UsageError(
+            "%remote works on whole cells only: write %%remote, with two %, as the cell's first line"
+        )
+    _in_one_line(control.introduce, line)
+
+
+def _misplaced(line: str) -> None:
+    """Explain why %%remote does not work below the first line of a cell."""
+    raise UsageError(_MISPLACED)
+
+
+def _compute_line(line: str) -> object:
+    """Look after the pool: `%compute` shows machines and runs, `%compute --help` the rest."""
+    __tracebackhide__ = True
+    from . import control
+
+    return _in_one_line(control.compute, line)
+
+
+def _in_one_line(call: Any, *arguments: str) -> object:
+    """Turn a refused ask into IPython's one-line `UsageError`."""
+    __tracebackhide__ = True
+    from ..errors import AskError
+
+    try:
+        return call(*arguments)
+    except AskError as refusal:
+        message = str(refusal)
+    raise UsageError(message)

@@ -1,0 +1,261 @@
+"""What a run takes along from the notebook, and what it brings back."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jupyter_compute
+
+from .. import values
+from ..blobs import Blobs
+
+__all__ = [
+    "NotPicklable",
+    "Packed",
+    "Result",
+    "measure",
+    "pack_call",
+    "pack_cell",
+    "pack_environment",
+    "unpack",
+]
+
+_SHELL_NAMES = frozenset({"get_ipython", "exit", "quit", "In", "_ih", "_dh", "__builtins__"})
+"""Names that every shell has of its own."""
+
+_PRELOAD = ("numpy", "pandas", "matplotlib.pyplot")
+"""Slow to import, and safe to have been imported before a fork."""
+
+
+class NotPicklable(Exception):
+    """Some of the values cannot be pickled; ``values`` holds them all, by name."""
+
+    def __init__(self, candidates: Mapping[str, object]) -> None:
+        super().__init__(", ".join(candidates))
+        self.values = candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The stored inputs of a run.
+
+    Parameters
+    ----------
+    payload : str
+        Hash of the blob with code and inputs.
+    blobs : tuple of str
+        Hashes of the buffers, in order.
+    inputs : dict
+        The objects that were sent, by name: what references in the result stand for.
+    nbytes : int
+        Bytes of pickle and buffers, stored before or not.
+    """
+
+    payload: str
+    blobs: tuple[str, ...]
+    inputs: dict[str, Any]
+    nbytes: int
+
+
+@dataclass(slots=True)
+class Result:
+    """What came back from a run.
+
+    Parameters
+    ----------
+    values : dict
+        Assigned or changed names.
+    deleted : list of str
+    has_last : bool
+        Whether there is a last expression's (or a function's) value.
+    last : object
+    error : BaseException or None
+        The exception of the user's code, with the remote frames in its traceback.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    has_last: bool = False
+    last: Any = None
+    error: BaseException | None = None
+
+
+def pack_cell(
+    blobs: Blobs,
+    namespace: dict[str, Any],
+    *,
+    source: str,
+    filename: str,
+    reads: Iterable[str],
+    withheld: Collection[str] = (),
+    out: Iterable[str] | None = None,
+    keep_partial: bool = False,
+    interactivity: str = "last_expr",
+) -> Packed:
+    """Store a cell and the values that it reads.
+
+    Names that the namespace's functions read go along, and theirs in turn.
+
+    Parameters
+    ----------
+    blobs : Blobs
+    namespace : dict
+        The notebook's names.
+    source, filename : str
+        The cell's body, its first line being line 2, and the name its frames bear.
+    reads : iterable of str
+        Names that the cell may read; those that do not exist are left out.
+    withheld : collection of str
+        Names that must not be sent.
+    out : iterable of str, optional
+        The only names to bring back.
+    keep_partial : bool
+        Bring back what was assigned before a failure.
+    interactivity : str
+        IPython's ``ast_node_interactivity``.
+
+    Raises
+    ------
+    NotPicklable
+        If a value cannot be pickled. Nothing was stored.
+    """
+    job = {
+        "kind": "cell",
+        "source": source,
+        "filename": filename,
+        "out": None if out is None else list(out),
+        "keep_partial": keep_partial,
+        "interactivity": interactivity,
+    }
+    return _pack(blobs, namespace, job, reads, withheld)
+
+
+def pack_call(
+    blobs: Blobs,
+    namespace: dict[str, Any],
+    function: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    withheld: Collection[str] = (),
+) -> Packed:
+    """Store a function, its arguments, and the globals that it reads.
+
+    Raises
+    ------
+    NotPicklable
+        If one of them cannot be pickled. Nothing was stored.
+    """
+    job = {"kind": "call", "function": function, "args": args, "kwargs": kwargs}
+    return _pack(blobs, namespace, job, (), withheld)
+
+
+def pack_environment(blobs: Blobs) -> str:
+    """Store working directory, variables and ``sys.path`` of this process; return the hash."""
+    environment = {
+        "cwd": str(Path.cwd()),
+        "variables": dict(os.environ),
+        "path": sys.path,
+        "package": str(Path(jupyter_compute.__file__).parent.parent),
+    }
+    return blobs.put(json.dumps(environment, sort_keys=True, default=str).encode())
+
+
+def preload() -> tuple[str, ...]:
+    """Return the modules that are worth importing before a child is forked."""
+    return tuple(name for name in _PRELOAD if name in sys.modules)
+
+
+def measure(
+    namespace: dict[str, Any], names: Iterable[str]
+) -> dict[str, tuple[str, int | None]]:
+    """Return type and pickled bytes of each name; None for what cannot be pickled."""
+    found: dict[str, tuple[str, int | None]] = {}
+    for name in names:
+        if name not in namespace:
+            continue
+        try:
+            size = values.dump(namespace[name], namespace).nbytes
+        except Exception:  # noqa: BLE001 - any object's own code may run here
+            size = None
+        found[name] = (type(namespace[name]).__name__, size)
+    return found
+
+
+def unpack(
+    blobs: Blobs,
+    envelope: Mapping[str, Any],
+    namespace: dict[str, Any],
+    packed: Packed | str,
+) -> Result:
+    """Return what an envelope's blobs hold.
+
+    Parameters
+    ----------
+    blobs : Blobs
+    envelope : mapping
+        How the last attempt ended.
+    namespace : dict
+        Becomes the globals of functions that come back.
+    packed : Packed or str
+        The run's inputs, or their hash if another process had sent them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the result is no longer stored.
+    Exception
+        Whatever an object raises when it cannot be rebuilt here.
+    """
+    if not envelope.get("payload"):
+        return Result()
+    inputs: dict[str, Any] | None = packed.inputs if isinstance(packed, Packed) else None
+
+    def resolve(name: str) -> Any:
+        nonlocal inputs
+        if inputs is None:
+            assert isinstance(packed, str)
+            inputs = values.fetch(blobs, packed, namespace)[0]["values"]
+        return inputs[name]
+
+    found, _ = values.fetch(blobs, envelope["payload"], namespace, resolve)
+    return Result(**found)
+
+
+def _pack(
+    blobs: Blobs,
+    namespace: dict[str, Any],
+    job: dict[str, Any],
+    reads: Iterable[str],
+    withheld: Collection[str],
+) -> Packed:
+    skip = _SHELL_NAMES.union(withheld)
+    inputs = {name: namespace[name] for name in reads if name in namespace and name not in skip}
+    while True:
+        try:
+            dumped = values.dump(
+                job | {"values": inputs}, namespace, without=skip.union(inputs)
+            )
+        except Exception as error:
+            raise NotPicklable(_candidates(job, inputs)) from error
+        missing = (dumped.needed & namespace.keys()) - inputs.keys() - skip
+        if not missing:
+            break
+        inputs.update((name, namespace[name]) for name in sorted(missing))
+    payload, buffers = values.store(blobs, dumped)
+    return Packed(payload, buffers, inputs, dumped.nbytes)
+
+
+def _candidates(job: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    if job["kind"] == "cell":
+        return dict(inputs)
+    function = job["function"]
+    named = {f"argument {number}": value for number, value in enumerate(job["args"], 1)}
+    named.update({f"argument {name}": value for name, value in job["kwargs"].items()})
+    return {getattr(function, "__name__", "function"): function} | named | dict(inputs)

@@ -1,0 +1,65 @@
+"""What a run would send, where it would run and what it would cost. Nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..ask import format_cpu, format_memory, format_money
+from . import payload, session
+from .options import Options
+
+__all__ = ["describe", "show"]
+
+
+def show(
+    options: Options, names: dict[str, Any], inputs: Iterable[str], secrets: Mapping[str, str]
+) -> None:
+    """Print the plan of a cell."""
+    sent = payload.measure(names, [name for name in inputs if name not in secrets])
+    print(describe(options, sent, secrets.values()))  # noqa: T201 - what was asked for
+
+
+def describe(
+    options: Options, sent: Mapping[str, tuple[str, int | None]], notes: Iterable[str] = ()
+) -> str:
+    """Return the plan as text.
+
+    Parameters
+    ----------
+    options : Options
+    sent : mapping
+        Type and bytes of each input, by name; None for what cannot be pickled.
+    notes : iterable of str
+        More lines.
+
+    Raises
+    ------
+    AskError
+        If no offer of the layer can satisfy the ask.
+    """
+    answer = session.client().plan(session.ask_of(options))
+    lines = [_where(answer), *answer["notes"], _what(sent)]
+    width = max(map(len, sent), default=0)
+    for name, (kind, size) in sorted(sent.items(), key=lambda item: -(item[1][1] or 0)):
+        shown = "cannot be sent" if size is None else format_memory(size)
+        lines.append(f"  {name:<{width}}  {shown:>9}  {kind}")
+    return "\n".join([*lines, *notes])
+
+
+def _where(answer: Mapping[str, Any]) -> str:
+    machine, layer = answer["machine"], answer["layer"]
+    where = layer if machine == layer else f"{machine} of {layer}"
+    granted = f"{format_cpu(answer['cpu'])} cpu {format_memory(answer['memory'])}"
+    price = answer["usd_per_hour"]
+    cost = "at no cost" if price == 0 else "price unknown"
+    if price:
+        cost = f"for {format_money(price)}/h"
+    return f"would run on {where} with {granted}, {cost}"
+
+
+def _what(sent: Mapping[str, tuple[str, int | None]]) -> str:
+    if not sent:
+        return "would send nothing but the code"
+    total = sum(size or 0 for _, size in sent.values())
+    return f"would send {format_memory(total)}:"

@@ -1,0 +1,118 @@
+"""What a run brings back to the notebook: values bound to names, or an exception."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ComputeError
+from . import payload, session
+from .endings import failure, not_rebuilt
+from .follow import Ending
+from .frames import shown
+from .payload import Packed, Result
+
+__all__ = ["Results", "namespace"]
+
+
+def namespace() -> dict[str, Any]:
+    """Return the names of the notebook, or of the main module of a plain Python process."""
+    import __main__
+
+    return vars(__main__)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """How the values of one run come back.
+
+    Parameters
+    ----------
+    namespace : dict
+        Where the names that a cell assigned are bound.
+    packed : Packed or str
+        What was sent, or its hash if another kernel has sent it.
+    """
+
+    namespace: dict[str, Any]
+    packed: Packed | str
+
+    @classmethod
+    def of_run(cls, record: dict[str, Any]) -> Results:
+        """Return how the values of a run come back that another kernel may have submitted."""
+        return cls(namespace(), record.get("payload", ""))
+
+    def receive(self, ending: Ending, *, once: bool = False) -> Any:
+        """Bind what came back, and return the last expression's or the function's value.
+
+        If the run failed nothing is bound, unless it was to keep partial results.
+
+        Parameters
+        ----------
+        ending : Ending
+        once : bool
+            The stored results are not needed any more afterwards.
+
+        Raises
+        ------
+        BaseException
+            What the user's code raised, with the remote frames in its traceback.
+        ComputeError
+            If the run ended in another way.
+        KeyboardInterrupt
+            If it was interrupted from here.
+        """
+        __tracebackhide__ = True
+        result, error = self._open(ending)
+        self.namespace.update(result.values)
+        for name in result.deleted:
+            self.namespace.pop(name, None)
+        if once and ending.envelope.get("payload"):
+            forget(ending.run_id)
+        if error is not None:
+            raise shown(error)
+        return result.last
+
+    def _open(self, ending: Ending) -> tuple[Result, BaseException | None]:
+        envelope = ending.envelope
+        try:
+            result = payload.unpack(session.blobs(), envelope, self.namespace, self.packed)
+        except Exception as error:  # noqa: BLE001 - any object's own code may run here
+            return Result(), not_rebuilt(error, envelope, ending.run_id)
+        if envelope.get("outcome") == "ok":
+            # The user's code may have caught the interrupt: then it is over, as it is locally.
+            late = ending.interrupts and ending.state != "cancelled"
+            return result, KeyboardInterrupt() if late else None
+        return result, self._raised(ending, result.error)
+
+    def _raised(self, ending: Ending, error: BaseException | None) -> BaseException:
+        cancelled = ending.state == "cancelled"
+        if error is not None and not (cancelled and isinstance(error, KeyboardInterrupt)):
+            return self._with_hint(error)
+        if ending.interrupts:
+            return error or KeyboardInterrupt()
+        refusal = failure(ending.envelope, ending.run_id, cancelled=cancelled)
+        refusal.__cause__ = error
+        return refusal
+
+    def _with_hint(self, error: BaseException) -> BaseException:
+        """Say how to send a name that the code reads without spelling it out."""
+        name = getattr(error, "name", None)
+        sent = self.packed.inputs if isinstance(self.packed, Packed) else {}
+        if isinstance(error, NameError) and name in self.namespace and name not in sent:
+            error.add_note(f"{name!r} is in the notebook and was not sent: add --in {name}")
+        return error
+
+
+def forget(run_id: str) -> None:
+    """Tell the pool, in the background, that the results of a run may go."""
+
+    def tell() -> None:
+        try:
+            session.client().collected(run_id)
+        except ComputeError:
+            # They go by themselves after a while.
+            return
+
+    threading.Thread(target=tell, name="jupyter-compute-collected", daemon=True).start()

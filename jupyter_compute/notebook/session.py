@@ -1,0 +1,63 @@
+"""What this kernel holds on to between cells: its client, its blobs, its defaults."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from .. import places, settings
+from ..blobs import Blobs
+from .client import Client
+from .options import Options, from_keywords
+
+__all__ = ["ask_of", "blobs", "client", "defaults", "resolve", "set_defaults"]
+
+_defaults = Options()
+
+
+@functools.cache
+def client() -> Client:
+    """Return the client that every call of this process shares."""
+    return Client()
+
+
+def blobs() -> Blobs:
+    """Return the store that this user's pool shares with this kernel."""
+    return _blobs(os.getpid())
+
+
+@functools.cache
+def _blobs(pid: int) -> Blobs:
+    return Blobs(places.blob_dirs())
+
+
+def defaults() -> Options:
+    """Return the options that ``%compute defaults`` has set in this notebook."""
+    return _defaults
+
+
+def set_defaults(options: Options) -> None:
+    """Let cells and calls that do not say otherwise use these options."""
+    global _defaults
+    _defaults = options
+
+
+def resolve(options: Options) -> Options:
+    """Return the options with what the notebook, then the configuration, sets besides."""
+    configured: dict[str, Any] = settings.get("defaults")
+    merged = options.merge(_defaults)
+    if configured:
+        merged = merged.merge(from_keywords(**configured))
+    return merged
+
+
+def ask_of(options: Options) -> dict[str, Any]:
+    """Return the ask inside the options, as the service takes it."""
+    return {
+        "layer": options.on or settings.get("layer"),
+        "cpu": options.cpu,
+        "memory": options.memory,
+        "memory_high": options.memory_high,
+        "gpu": options.gpu,
+    }

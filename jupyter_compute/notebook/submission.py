@@ -1,0 +1,138 @@
+"""From code and options to a run that can be submitted. Nothing is started here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from .. import settings, values
+from ..culprits import find_culprits, summary
+from ..errors import TransferError
+from ..model import RetryRule, RunSpec
+from . import payload, session
+from .options import Options
+from .payload import NotPicklable, Packed
+
+__all__ = ["Submission", "layers", "prepare_call", "prepare_cell"]
+
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run, ready to be submitted.
+
+    Parameters
+    ----------
+    spec : RunSpec
+    packed : Packed
+        What was stored for it.
+    """
+
+    spec: RunSpec
+    packed: Packed
+
+
+def layers() -> tuple[str, ...]:
+    """Return the layers that ``--on`` may name."""
+    return tuple(settings.get("layers"))
+
+
+def prepare_cell(
+    namespace: dict[str, Any],
+    options: Options,
+    *,
+    source: str,
+    filename: str,
+    reads: Iterable[str],
+    withheld: Iterable[str],
+    label: str,
+    cell: str,
+    interactivity: str,
+) -> Submission:
+    """Store a cell with what it reads, and return the run.
+
+    Raises
+    ------
+    TransferError
+        If values cannot be sent: all of them are named, and the place inside each.
+    """
+    try:
+        packed = payload.pack_cell(
+            session.blobs(),
+            namespace,
+            source=source,
+            filename=filename,
+            reads=[*reads, *(options.inputs or ())],
+            withheld=frozenset(withheld),
+            out=options.outputs,
+            keep_partial=options.keep_partial,
+            interactivity=interactivity,
+        )
+    except NotPicklable as refused:
+        raise _unsendable(refused, namespace) from None
+    return Submission(_spec(options, packed, label, cell), packed)
+
+
+def prepare_call(
+    namespace: dict[str, Any],
+    options: Options,
+    function: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    detached: bool = False,
+) -> Submission:
+    """Store a function with its arguments and the globals it reads, and return the run.
+
+    Raises
+    ------
+    TransferError
+        If values cannot be sent: all of them are named, and the place inside each.
+    """
+    try:
+        packed = payload.pack_call(session.blobs(), namespace, function, args, kwargs)
+    except NotPicklable as refused:
+        raise _unsendable(refused, namespace) from None
+    label = getattr(function, "__qualname__", type(function).__name__)
+    return Submission(_spec(options, packed, label, "", detached=detached), packed)
+
+
+def _spec(
+    options: Options, packed: Packed, label: str, cell: str, *, detached: bool = False
+) -> RunSpec:
+    return RunSpec(
+        name=(options.name or label)[:_LONGEST_NAME],
+        layer=options.on or settings.get("layer"),
+        cpu=options.cpu,
+        memory=options.memory,
+        memory_high=options.memory_high,
+        interpreter=sys.executable,
+        payload=packed.payload,
+        environment=payload.pack_environment(session.blobs()),
+        blobs=packed.blobs,
+        retry=RetryRule(options.retries, options.retry_on, options.retry_delay),
+        timeout_s=options.timeout,
+        detached=detached or options.bg is not None,
+        notebook=PurePath(os.environ.get("JPY_SESSION_NAME", "")).name,
+        cell=cell,
+        preload=payload.preload(),
+    )
+
+
+def _unsendable(refused: NotPicklable, namespace: dict[str, Any]) -> TransferError:
+    found = find_culprits(refused.values, lambda value: values.dump(value, namespace))
+    if not found:
+        cause = refused.__cause__
+        return TransferError(f"the inputs cannot be sent: {type(cause).__name__}: {cause}")
+    sentences = [f"{culprit.name} cannot be sent: {summary(culprit)}" for culprit in found]
+    return TransferError(
+        "; ".join(sentences),
+        hint="make it inside the cell, or pass what it is made from",
+        name=found[0].name,
+        path=found[0].path,
+    )

@@ -1,0 +1,116 @@
+"""A run's events, shown as they come: output where it belongs, and one status line."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import Any
+
+from .output import Output
+from .status import Status
+
+__all__ = ["View"]
+
+_INTERVAL_S = 0.5
+"""Two updates a second read as live, and a front end keeps up with hundreds of runs."""
+
+
+class View:
+    """Shows one run.
+
+    Parameters
+    ----------
+    output : Output
+        Where to.
+    status : Status
+        Kept up to date from the events.
+    quiet : bool
+        Show the run's own output only. What went wrong with a result is said on stderr.
+    patience_s : float
+        Show no status before the run has taken this long, or has something to say.
+    """
+
+    def __init__(
+        self, output: Output, status: Status, *, quiet: bool = False, patience_s: float = 0.0
+    ) -> None:
+        self.status = status
+        self._output = output
+        self._quiet = quiet
+        self._from = time.monotonic() + patience_s
+        self._display_id = uuid.uuid4().hex
+        self._shown_at = 0.0
+        self._placed = False
+        self._displaced = False
+        self._lock = threading.RLock()
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Show what an event says."""
+        with self._lock:
+            match event["kind"]:
+                case "stdout" | "stderr":
+                    self._before_output()
+                    self._output.write(event["kind"], event["text"])
+                case "display":
+                    self._before_output()
+                    self._output.display(
+                        event["data"], event["metadata"], event["transient"], event["update"]
+                    )
+                case "clear":
+                    self._clear(event["wait"])
+                case _:
+                    if self.status.take(event) and not self.status.ended:
+                        self._refresh()
+
+    def say(self, note: str) -> None:
+        """Add a note to the status; on stderr if there is no status to add it to."""
+        with self._lock:
+            self.status.note(note)
+            if self._quiet:
+                self._output.write("stderr", f"{note}\n")
+            else:
+                self._refresh(force=True)
+
+    def interrupting(self) -> None:
+        """Say that the run is being interrupted. Any thread may call it."""
+        with self._lock:
+            self.status.interrupting = True
+            self._refresh(force=True)
+
+    def finish(self) -> None:
+        """Show the end: always, even right after an update."""
+        with self._lock:
+            if self._placed or self.status.notes or self._patient():
+                self._show(last=True)
+
+    def _clear(self, wait: bool) -> None:
+        """Clear the cell's output; the status line, which goes with it, comes back on top."""
+        self._output.clear(wait)
+        if self._placed:
+            self._displaced = True
+            if not wait:
+                self._before_output()
+
+    def _before_output(self) -> None:
+        """Place the status line above the output, once."""
+        if self._displaced:
+            self._placed = self._displaced = False
+        if not self._placed:
+            self._refresh()
+
+    def _refresh(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or (self._patient() and now - self._shown_at >= _INTERVAL_S):
+            self._show(last=False)
+
+    def _patient(self) -> bool:
+        return time.monotonic() >= self._from
+
+    def _show(self, *, last: bool) -> None:
+        if self._quiet:
+            return
+        self._output.show_status(
+            self.status.bundle(), self._display_id, new=not self._placed, last=last
+        )
+        self._placed = True
+        self._shown_at = time.monotonic()

@@ -1,0 +1,1 @@
+"""The pool service: queue, machines, runs and their records, in one process per user."""

@@ -1,0 +1,187 @@
+"""Between runs and Dask: one Dask task is one attempt, its key the attempt's id.
+
+Dask places attempts and says when their machine is gone. It never reruns one: that is
+decided by `policy.retry`. All calls and all callbacks are on the scheduler's event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import dask.config
+from distributed import Client, Future
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from jupyter_compute import task
+from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.pool.scheduler import FitScheduler
+
+__all__ = ["Engine", "Listener"]
+
+logger = logging.getLogger(__name__)
+
+EVENTS = "jupyter-compute-events"
+SAMPLES = "jupyter-compute-samples"
+CONTROL = "jupyter-compute-control"
+
+_CONFIG = {
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.worker-ttl": f"{TIMERS.lost_machine_s:g}s",
+    "distributed.scheduler.no-workers-timeout": None,
+    "distributed.scheduler.idle-timeout": None,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.admin.low-level-log-length": 100,
+}
+
+
+class Listener(Protocol):
+    """Who learns what happens to attempts and machines."""
+
+    def placed(self, attempt: str, machine: str) -> None:
+        """The attempt has been given to the machine and may run from now on."""
+
+    def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """The machine reports events of the attempt, the last of all being ``ended``."""
+
+    def vanished(self, attempt: str, machine_lost: bool, message: str) -> None:
+        """The attempt's task is over. Unless its end was reported, it never will be."""
+
+    def sampled(self, machine: str, sample: Mapping[str, Any]) -> None:
+        """The machine reports what it and its attempts use."""
+
+    def joined(self, machine: str) -> None:
+        """The machine has registered."""
+
+    def left(self, machine: str) -> None:
+        """The machine's connection is gone."""
+
+
+class Engine(SchedulerPlugin):  # type: ignore[misc]  # distributed is untyped
+    """The Dask scheduler of this pool, and its only client.
+
+    Parameters
+    ----------
+    listener : Listener
+    """
+
+    name = "jupyter-compute"
+
+    def __init__(self, listener: Listener) -> None:
+        dask.config.set(_CONFIG)
+        self._listener = listener
+        self._futures: dict[str, Future] = {}
+        self._on: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self.scheduler = FitScheduler(host="127.0.0.1", port=0, dashboard=False)
+        self.scheduler.stream_handlers[EVENTS] = self._events
+        self.scheduler.stream_handlers[SAMPLES] = self._samples
+        self.scheduler.add_plugin(self)
+        self._client: Client | None = None
+
+    async def open(self) -> str:
+        """Start the scheduler and return its address."""
+        await self.scheduler
+        # In this process there is no need for a socket between client and scheduler.
+        await self.scheduler.listen("inproc://", allow_offload=False)
+        inner = next(a for a in self.scheduler.listeners if a.contact_address[:6] == "inproc")
+        self._client = await Client(inner.contact_address, asynchronous=True)
+        return str(self.scheduler.address)
+
+    async def close(self) -> None:
+        """End the scheduler; machines lose their connection."""
+        self._futures.clear()
+        if self._client is not None:
+            await self._client.close(timeout=1)
+        await self.scheduler.close()
+
+    def submit(self, attempt: str, spec: str, cpu: float, memory: int) -> None:
+        """Queue the attempt until a machine has this much free."""
+        assert self._client is not None
+        self._futures[attempt] = self._client.submit(
+            task.run_attempt,
+            spec,
+            key=attempt,
+            resources={"cpu": cpu, "memory": float(memory)},
+            pure=False,
+            retries=0,
+            allow_other_workers=False,
+        )
+
+    def withdraw(self, attempt: str) -> None:
+        """Forget the attempt; one that waits will not start."""
+        future = self._futures.pop(attempt, None)
+        if future is not None:
+            future.release()
+
+    def control(self, attempt: str, action: str) -> None:
+        """Pass ``interrupt`` or ``kill`` to the machine that has the attempt, if one has."""
+        address = self._on.get(attempt)
+        comm = None if address is None else self.scheduler.stream_comms.get(address)
+        if comm is not None and not comm.closed():
+            comm.send({"op": CONTROL, "attempt": attempt, "action": action})
+
+    def why_waiting(self, attempt: str) -> str:
+        """Return what the attempt waits for; empty if it does not wait."""
+        return self.scheduler.waiting_reason(attempt)
+
+    def demand(self) -> int:
+        """Return how many attempts wait for a machine."""
+        return sum(self.scheduler.pending_demand().values())
+
+    # called by Dask ---------------------------------------------------------------
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Follow the task of an attempt through Dask's states."""
+        if key not in self._futures and key not in self._on:
+            return
+        if finish == "processing":
+            worker = self.scheduler.tasks[key].processing_on
+            self._on[key] = worker.address
+            self._listener.placed(key, worker.name)
+        elif start == "processing":
+            lost = self._on.pop(key, "") not in self.scheduler.workers
+            message = "" if lost or finish != "erred" else _reason(self.scheduler.tasks[key])
+            # Not from here: whoever hears of it submits again, in the middle of a transition.
+            self.scheduler.loop.add_callback(self._over, key, lost, message)
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Learn that a machine has registered."""
+        self._names[worker] = str(self.scheduler.workers[worker].name)
+        self._listener.joined(self._names[worker])
+
+    def remove_worker(
+        self, scheduler: Any, worker: str, *, stimulus_id: str, **kwargs: Any
+    ) -> None:
+        """Learn that a machine is gone; its attempts have gone through `transition` before."""
+        name = self._names.pop(worker, None)
+        if name is not None:
+            self._listener.left(name)
+
+    def _over(self, attempt: str, lost: bool, message: str) -> None:
+        self.withdraw(attempt)
+        self._listener.vanished(attempt, lost, message)
+
+    # An exception in one of these would make Dask drop the machine's connection.
+
+    async def _events(
+        self, worker: str, attempt: str, events: Sequence[Mapping[str, Any]]
+    ) -> None:
+        try:
+            self._listener.happened(attempt, events)
+        except Exception:
+            logger.exception("events of attempt %s", attempt)
+
+    async def _samples(self, worker: str, sample: Mapping[str, Any]) -> None:
+        name = self._names.get(worker)
+        try:
+            if name is not None:
+                self._listener.sampled(name, sample)
+        except Exception:
+            logger.exception("samples of machine %s", name)
+
+
+def _reason(state: Any) -> str:
+    return str(state.exception_text or "")[:2000]

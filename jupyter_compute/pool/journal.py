@@ -1,0 +1,265 @@
+"""What must outlive the service: runs and attempts, in SQLite.
+
+An attempt is written down before it is handed to the scheduler, and a run before its
+id is given out. So whatever moment the service is killed at, the next one knows what
+was promised and what may have run.
+
+A commit survives the death of the process. It is not synced to disk, as a run lost in
+a power cut costs less than a sync in every cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_compute.errors import PoolError
+
+__all__ = ["Journal", "Unfinished"]
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    created REAL NOT NULL,
+    ended REAL,
+    collected INTEGER NOT NULL DEFAULT 0,
+    spec TEXT NOT NULL,
+    record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX runs_by_age ON runs (created);
+CREATE INDEX runs_active ON runs (id) WHERE ended IS NULL;
+CREATE TABLE attempts (
+    run TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    intended REAL NOT NULL,
+    placed REAL,
+    machine TEXT,
+    ended REAL,
+    outcome TEXT,
+    usage TEXT,
+    PRIMARY KEY (run, n)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A run that had not ended when the service did.
+
+    Parameters
+    ----------
+    spec, record : mapping
+        As they were given to the journal.
+    placed : bool
+        Whether its last attempt may have run.
+    """
+
+    spec: Mapping[str, Any]
+    record: Mapping[str, Any]
+    placed: bool
+
+
+class Journal:
+    """The database of one pool. Only one process can have it open.
+
+    Parameters
+    ----------
+    path : path
+        Made if it is not there. One that cannot be read is moved aside, which `notes` says.
+
+    Raises
+    ------
+    PoolError
+        If another process has it open, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        try:
+            self._db = _open(path)
+        except sqlite3.OperationalError as error:
+            raise PoolError(f"the journal {path} cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            aside = _move_aside(path)
+            self.notes.append(
+                f"the journal could not be read ({error}) and was moved to {aside}; "
+                "earlier runs are not listed"
+            )
+            self._db = _open(path)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def begin(self, run_id: str, spec: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+        """Write down a new run and the intent of its first attempt."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO runs (id, created, spec, record) VALUES (?, ?, ?, ?)",
+                (run_id, record["created"], json.dumps(spec), json.dumps(record)),
+            )
+            self._intend(run_id, record["attempt"], record["created"])
+
+    def intend(self, run_id: str, record: Mapping[str, Any], now: float) -> None:
+        """Write down the intent of another attempt."""
+        with self._writing() as db:
+            self._update(db, run_id, record)
+            self._intend(run_id, record["attempt"], now)
+
+    def placed(self, run_id: str, n: int, machine: str, now: float) -> None:
+        """Write down that an attempt was given to a machine, and from now on may have run."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE attempts SET placed = ?, machine = ? WHERE run = ? AND n = ?",
+                (now, machine, run_id, n),
+            )
+
+    def attempt_ended(
+        self, run_id: str, n: int, outcome: str, usage: Mapping[str, Any], now: float
+    ) -> None:
+        """Write down how an attempt ended and what it used."""
+        with self._writing() as db:
+            self._end_attempt(db, run_id, n, outcome, usage, now)
+
+    def ended(
+        self,
+        run_id: str,
+        record: Mapping[str, Any],
+        outcome: str,
+        usage: Mapping[str, Any],
+    ) -> None:
+        """Write down the end of a run and of its last attempt."""
+        now = record["finished"]
+        with self._writing() as db:
+            self._update(db, run_id, record)
+            db.execute("UPDATE runs SET ended = ? WHERE id = ?", (now, run_id))
+            self._end_attempt(db, run_id, record["attempt"], outcome, usage, now)
+
+    def collected(self, run_id: str) -> None:
+        """Write down that the results of an ended run are not needed any more."""
+        with self._writing() as db:
+            db.execute("UPDATE runs SET collected = 1 WHERE id = ?", (run_id,))
+
+    def unfinished(self) -> Sequence[Unfinished]:
+        """Return the runs that have not ended, oldest first."""
+        rows = self._db.execute(
+            "SELECT spec, record, placed FROM runs LEFT JOIN attempts "
+            "ON attempts.run = runs.id AND attempts.n = json_extract(record, '$.attempt') "
+            "WHERE runs.ended IS NULL ORDER BY created"
+        )
+        return [
+            Unfinished(json.loads(spec), json.loads(record), placed is not None)
+            for spec, record, placed in rows
+        ]
+
+    def record(self, run_id: str) -> dict[str, Any] | None:
+        """Return the record of a run, None if there is none."""
+        row = self._db.execute("SELECT record FROM runs WHERE id = ?", (run_id,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def newest(self, limit: int) -> list[dict[str, Any]]:
+        """Return the records of the last runs that have ended, newest first."""
+        rows = self._db.execute(
+            "SELECT record FROM runs WHERE ended IS NOT NULL ORDER BY created DESC LIMIT ?",
+            (limit,),
+        )
+        return [json.loads(record) for (record,) in rows]
+
+    def waiting_results(self, ended_after: float) -> set[str]:
+        """Return the blobs with results that no kernel has collected yet."""
+        rows = self._db.execute(
+            "SELECT json_extract(record, '$.envelope') FROM runs "
+            "WHERE ended > ? AND NOT collected",
+            (ended_after,),
+        )
+        found: set[str] = set()
+        for (text,) in rows:
+            envelope = json.loads(text) if text else {}
+            found.update(envelope.get("blobs") or ())
+            if envelope.get("payload"):
+                found.add(envelope["payload"])
+        return found
+
+    def ended_runs(self) -> Sequence[tuple[str, float]]:
+        """Return id and time of end of every run that has ended, newest first."""
+        return self._db.execute(
+            "SELECT id, ended FROM runs WHERE ended IS NOT NULL ORDER BY ended DESC"
+        ).fetchall()
+
+    def forget(self, run_ids: Sequence[str]) -> None:
+        """Remove runs with all their attempts."""
+        with self._writing() as db:
+            for run_id in run_ids:
+                db.execute("DELETE FROM attempts WHERE run = ?", (run_id,))
+                db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._db:
+                yield self._db
+        except sqlite3.Error as error:
+            raise PoolError(f"the journal {self.path} cannot be written: {error}") from error
+
+    def _intend(self, run_id: str, n: int, now: float) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO attempts (run, n, intended) VALUES (?, ?, ?)",
+            (run_id, n, now),
+        )
+
+    @staticmethod
+    def _update(db: sqlite3.Connection, run_id: str, record: Mapping[str, Any]) -> None:
+        db.execute("UPDATE runs SET record = ? WHERE id = ?", (json.dumps(record), run_id))
+
+    @staticmethod
+    def _end_attempt(
+        db: sqlite3.Connection,
+        run_id: str,
+        n: int,
+        outcome: str,
+        usage: Mapping[str, Any],
+        now: float,
+    ) -> None:
+        db.execute(
+            "UPDATE attempts SET ended = ?, outcome = ?, usage = ? WHERE run = ? AND n = ?",
+            (now, outcome, json.dumps(usage), run_id, n),
+        )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    db = sqlite3.connect(path, timeout=0)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT")
+        elif version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"it has schema {version}, this is {SCHEMA_VERSION}")
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _move_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.unreadable-{time.strftime('%Y%m%dT%H%M%S')}")
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    path.replace(aside)
+    return aside

@@ -1,0 +1,345 @@
+"""The life of active runs. Every step is journalled before it has an effect.
+
+::
+
+    begin ─► queued ─► starting ─► running ─► done | failed | cancelled | lost
+                ▲                     │
+                └── another attempt ◄─┘   (policy.retry decides)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from jupyter_compute.errors import PoolError
+from jupyter_compute.model import Clock, RunState
+from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.policy.retry import Rerun, decide
+from jupyter_compute.pool.journal import Journal
+from jupyter_compute.pool.record import Run, died, end_event, state_event
+
+__all__ = ["Executor", "Life"]
+
+logger = logging.getLogger(__name__)
+
+Event = Mapping[str, Any]
+
+_MUTE_S = 5.0
+"""A machine that has not ended a cancelled attempt this long after it should have never will."""
+
+_REASON_S = 5.0
+"""Followers hear why a run waits at most this often."""
+
+
+class Executor(Protocol):
+    """Where attempts go."""
+
+    def submit(self, attempt: str, spec: str, cpu: float, memory: int) -> None:
+        """Queue the attempt."""
+
+    def withdraw(self, attempt: str) -> None:
+        """Forget the attempt."""
+
+    def control(self, attempt: str, action: str) -> None:
+        """Pass ``interrupt`` or ``kill`` to the machine that has the attempt."""
+
+    def why_waiting(self, attempt: str) -> str:
+        """Return what the attempt waits for; empty if it does not wait."""
+
+
+class Life:
+    """The runs that have not ended.
+
+    Parameters
+    ----------
+    journal : Journal
+    clock : Clock
+    abandoned_s : float
+        How long an attached run goes on without a follower.
+    ended : callable
+        Called after a run has ended.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        abandoned_s: float = TIMERS.abandoned_s,
+        ended: Callable[[Run], None] = lambda run: None,
+    ) -> None:
+        self.active: dict[str, Run] = {}
+        self._journal = journal
+        self._clock = clock
+        self._abandoned_s = abandoned_s
+        self._ended = ended
+        self._rng = random.Random()
+        self._executor: Executor
+
+    def attach(self, executor: Executor) -> None:
+        """Set where attempts go. Nothing can begin before."""
+        self._executor = executor
+
+    # asked ------------------------------------------------------------------------
+
+    def begin(self, run: Run, notes: Sequence[str] = ()) -> None:
+        """Take on a run and queue it.
+
+        Raises
+        ------
+        PoolError
+            If the journal cannot be written; nothing has happened then.
+        """
+        self._journal.begin(run.id, run.spec.to_wire(), run.to_record())
+        self._admit(run)
+        run.log.append([*({"kind": "note", "text": n} for n in notes), state_event(run)])
+        self._queue(run)
+
+    def cancel(self, run: Run, action: str) -> None:
+        """Make the run end. One that has no machine yet ends at once."""
+        run.cancelled = action
+        if run.machine_id is None:
+            self._executor.withdraw(run.attempt_id)
+            self._finish(run, died("killed", "cancelled before it started"), "cancelled")
+            return
+        self._executor.control(run.attempt_id, action)
+        ladder = TIMERS.interrupt_s + TIMERS.terminate_s if action == "interrupt" else 0.0
+        self._later(run, ladder + _MUTE_S, self._give_up)
+
+    # reported by the executor -----------------------------------------------------
+
+    def placed(self, attempt: str, machine_id: str, machine: str) -> None:
+        """The attempt has a machine, and may run from now on."""
+        run = self._current(attempt)
+        if run is None:
+            return
+        self._write(self._journal.placed, run.id, run.attempt, machine_id, self._clock.now())
+        run.machine_id, run.machine = machine_id, machine
+        self._enter(run, "starting", f"on {machine}")
+
+    def happened(self, attempt: str, events: Sequence[Event]) -> None:
+        """The machine reports what the attempt does. What comes late is dropped."""
+        run = self._current(attempt)
+        if run is None:
+            return
+        passed: list[Event] = []
+        for event in events:
+            if event["kind"] == "ended":
+                run.log.append(passed)
+                self._attempt_over(run, dict(event["envelope"]))
+                return
+            passed.append(event)
+            if event["kind"] == "started":
+                self._started(run)
+                passed.append(state_event(run))
+        run.log.append(passed)
+
+    def vanished(self, attempt: str, machine_lost: bool, message: str) -> None:
+        """The attempt will not report its end any more, if it has not done so."""
+        run = self._current(attempt)
+        if run is None:
+            return
+        if machine_lost:
+            envelope = died("lost", f"the machine {run.machine} was lost")
+        else:
+            envelope = died("start", message or "the machine did not report how it ended")
+        self._attempt_over(run, envelope)
+
+    def sampled(self, attempt: str, used: Mapping[str, Any]) -> None:
+        """Take note of what an attempt uses now, and show it to its followers."""
+        run = self._current(attempt)
+        if run is None:
+            return
+        run.cpu_used, run.memory_used = used["cpu_used"], used["memory_used"]
+        run.memory_peak = max(run.memory_peak or 0, used["memory_peak"] or 0) or None
+        now = self._clock.now()
+        run.log.show(
+            {
+                "kind": "sample",
+                "cpu_used": run.cpu_used,
+                "memory_used": run.memory_used,
+                "memory_peak": used["memory_peak"],
+                "elapsed_s": round(max(0.0, now - (run.attempt_started or now)), 3),
+            }
+        )
+
+    # once a second, and at both ends of the service -------------------------------
+
+    def tick(self, no_machine: Callable[[Run], str]) -> None:
+        """Say why runs wait, and cancel those that nobody follows any more.
+
+        Parameters
+        ----------
+        no_machine : callable
+            Returns what keeps the run's layer from having a machine at all, or nothing.
+        """
+        now = self._clock.monotonic()
+        for run in list(self.active.values()):
+            since = run.unfollowed_since
+            abandoned = since is not None and now - since > self._abandoned_s
+            if abandoned and not (run.spec.detached or run.cancelled):
+                run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
+                self.cancel(run, "kill")
+            elif run.machine_id is None and run.timer is None:
+                reason = no_machine(run) or self._executor.why_waiting(run.attempt_id)
+                self._explain(run, reason, now)
+
+    def fail_waiting(self, layer: str, message: str) -> None:
+        """End every run that waits for a machine of the layer, as none can be started."""
+        for run in list(self.active.values()):
+            if run.machine_id is None and run.timer is None and run.spec.layer == layer:
+                self._executor.withdraw(run.attempt_id)
+                self._attempt_over(run, died("start", message))
+
+    def resume(self, run: Run, placed: bool) -> None:
+        """Take on a run that an earlier service left unfinished.
+
+        Parameters
+        ----------
+        placed : bool
+            Its last attempt may have run: it then counts as lost with its machine.
+        """
+        self._admit(run)
+        if run.cancelled:
+            self._finish(run, died("killed", "cancelled"), "cancelled")
+        elif placed:
+            self._attempt_over(run, died("lost", "the compute service ended while it ran"))
+        else:
+            run.log.append([state_event(run)])
+            self._queue(run)
+
+    def close(self) -> None:
+        """Let followers go. The runs stay in the journal, for the next service."""
+        for run in self.active.values():
+            if run.timer is not None:
+                run.timer.cancel()
+            run.log.close()
+
+    # steps ------------------------------------------------------------------------
+
+    def _current(self, attempt: str) -> Run | None:
+        run = self.active.get(attempt.rpartition(".")[0])
+        return run if run is not None and run.attempt_id == attempt else None
+
+    def _admit(self, run: Run) -> None:
+        self.active[run.id] = run
+        run.unfollowed_since = self._clock.monotonic()
+
+    def _queue(self, run: Run) -> None:
+        run.timer = None
+        self._executor.submit(
+            run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory
+        )
+
+    def _started(self, run: Run) -> None:
+        now = self._clock.now()
+        run.attempt_started = now
+        run.started = run.started or now
+        run.state, run.reason = "running", f"on {run.machine}"
+        if run.cancelled:
+            # The machine may not have known the attempt yet when it was told.
+            self._executor.control(run.attempt_id, run.cancelled)
+
+    def _attempt_over(self, run: Run, envelope: dict[str, Any]) -> None:
+        if run.cancelled:
+            self._finish(run, envelope, "cancelled")
+            return
+        decision = decide(
+            envelope,
+            run.spec.retry,
+            run.counts,
+            memory=run.memory,
+            memory_high=run.memory_high,
+            rng=self._rng,
+        )
+        if isinstance(decision, Rerun):
+            self._rerun(run, envelope, decision)
+        else:
+            self._finish(run, envelope, decision.state, decision.why)
+
+    def _rerun(self, run: Run, envelope: dict[str, Any], decision: Rerun) -> None:
+        now = self._clock.now()
+        usage = self._account(run, envelope, now)
+        outcome = _outcome(envelope)
+        self._write(self._journal.attempt_ended, run.id, run.attempt, outcome, usage, now)
+        failed: Event = {
+            "kind": "attempt",
+            "n": run.attempt,
+            "outcome": outcome,
+            "message": str(envelope.get("message", "")),
+            "next": decision.why,
+        }
+        run.attempt += 1
+        run.memory, run.counts = decision.memory, decision.counts
+        run.machine_id = run.attempt_started = run.cpu_used = run.memory_used = None
+        run.state, run.reason = "queued", decision.why
+        self._write(self._journal.intend, run.id, run.to_record(), now)
+        run.log.append([failed, state_event(run)])
+        if decision.delay_s > 0:
+            self._later(run, decision.delay_s, self._queue)
+        else:
+            # A lost machine's other attempts are still being reported.
+            asyncio.get_running_loop().call_soon(self._queue_if_active, run)
+
+    def _queue_if_active(self, run: Run) -> None:
+        if run.id in self.active and not run.over:
+            self._queue(run)
+
+    def _finish(
+        self, run: Run, envelope: dict[str, Any], state: RunState, why: str = ""
+    ) -> None:
+        run.finished = self._clock.now()
+        usage = self._account(run, envelope, run.finished)
+        if run.timer is not None:
+            run.timer.cancel()
+            run.timer = None
+        run.state, run.reason, run.envelope = state, why, envelope
+        run.error = "" if state == "done" else str(envelope.get("message", ""))
+        run.cpu_used = run.memory_used = None
+        run.receipt = run.make_receipt()
+        del self.active[run.id]
+        self._write(self._journal.ended, run.id, run.to_record(), _outcome(envelope), usage)
+        run.log.append([end_event(run.to_wire())])
+        self._ended(run)
+
+    def _account(self, run: Run, envelope: dict[str, Any], now: float) -> Mapping[str, Any]:
+        usage: Mapping[str, Any] = envelope.get("usage") or {}
+        run.add_usage(usage, now)
+        return usage
+
+    def _give_up(self, run: Run) -> None:
+        """End a cancelled run whose machine does not answer."""
+        self._executor.withdraw(run.attempt_id)
+        self._finish(run, died("killed", f"{run.machine} did not answer"), "cancelled")
+
+    def _enter(self, run: Run, state: RunState, reason: str) -> None:
+        run.state, run.reason = state, reason
+        run.log.append([state_event(run)])
+
+    def _explain(self, run: Run, reason: str, now: float) -> None:
+        if not reason or reason == run.reason:
+            return
+        run.reason = reason
+        if run.log.followers and now - run.explained >= _REASON_S:
+            run.explained = now
+            run.log.append([state_event(run)])
+
+    def _later(self, run: Run, delay_s: float, step: Callable[[Run], None]) -> None:
+        if run.timer is not None:
+            run.timer.cancel()
+        run.timer = asyncio.get_running_loop().call_later(delay_s, step, run)
+
+    def _write(self, step: Callable[..., None], *values: Any) -> None:
+        """Journal a step of a run that goes on even if that fails."""
+        try:
+            step(*values)
+        except PoolError:
+            logger.exception("a run goes on without its record")
+
+
+def _outcome(envelope: Mapping[str, Any]) -> str:
+    return str(envelope.get("reason") or envelope.get("type") or envelope.get("outcome"))

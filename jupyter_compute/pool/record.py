@@ -1,0 +1,226 @@
+"""One run as the pool knows it, and the forms in which others see it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
+from jupyter_compute.policy.retry import Counts
+from jupyter_compute.pool.events import EventLog
+
+__all__ = ["Run", "died", "end_event", "new_id", "public", "state_event"]
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+def new_id() -> str:
+    """Return an id for a run, e.g. ``r-k3m2xq7a``."""
+    return "r-" + "".join(secrets.choice(_ALPHABET) for _ in range(8))
+
+
+def died(reason: str, message: str) -> dict[str, Any]:
+    """Return the envelope of an attempt that the pool itself declares ended."""
+    return {
+        "outcome": "died",
+        "reason": reason,
+        "peak": None,
+        "limit": None,
+        "signal": None,
+        "exit_code": None,
+        "stack": "",
+        "tail": "",
+        "message": message,
+        "usage": {"run_s": None, "cpu_s": None, "memory_peak": None},
+    }
+
+
+@dataclass(slots=True)
+class Run:
+    """A run, from its submission to its end.
+
+    Parameters
+    ----------
+    id : str
+    spec : RunSpec
+    log : EventLog
+    created : float
+        UTC seconds.
+    cpu, memory, memory_high : float, int, int or None
+        What it is granted; `memory` is the current attempt's.
+    """
+
+    id: str
+    spec: RunSpec
+    log: EventLog
+    created: float
+    cpu: float
+    memory: int
+    memory_high: int | None
+    state: RunState = "queued"
+    reason: str = ""
+    machine: str | None = None
+    machine_id: str | None = None
+    attempt: int = 1
+    counts: Counts = Counts()
+    started: float | None = None
+    finished: float | None = None
+    attempt_started: float | None = None
+    run_s: float = 0.0
+    cpu_s: float | None = 0.0
+    memory_peak: int | None = None
+    cpu_used: float | None = None
+    memory_used: float | None = None
+    envelope: dict[str, Any] | None = None
+    receipt: Receipt | None = None
+    error: str = ""
+    cancelled: str = ""
+    unfollowed_since: float | None = None
+    explained: float = float("-inf")
+    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    @property
+    def attempt_id(self) -> str:
+        """The id of the current attempt."""
+        return f"{self.id}.{self.attempt}"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state in ENDED
+
+    @property
+    def blobs(self) -> set[str]:
+        """The blobs that its attempts read."""
+        return {self.spec.payload, self.spec.environment, *self.spec.blobs} - {""}
+
+    def attempt_spec(self) -> dict[str, Any]:
+        """Return what the node is told about the current attempt."""
+        spec = self.spec
+        return {
+            "run": self.id,
+            "attempt": self.attempt_id,
+            "interpreter": spec.interpreter,
+            "payload": spec.payload,
+            "environment": spec.environment,
+            "blobs": list(spec.blobs),
+            "cpu": self.cpu,
+            "memory": self.memory,
+            "timeout_s": spec.timeout_s,
+            "preload": list(spec.preload),
+        }
+
+    def add_usage(self, usage: Mapping[str, Any], now: float) -> None:
+        """Add what the attempt that has just ended used."""
+        clock_s = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
+        run_s, cpu_s, peak = (usage.get(name) for name in ("run_s", "cpu_s", "memory_peak"))
+        self.run_s += clock_s if run_s is None else run_s
+        if self.attempt_started:
+            self.cpu_s = None if cpu_s is None or self.cpu_s is None else self.cpu_s + cpu_s
+        self.memory_peak = max(filter(None, (self.memory_peak, peak)), default=None)
+
+    def make_receipt(self) -> Receipt:
+        """Return what the run used, all attempts together."""
+        total = max(0.0, (self.finished or self.created) - self.created)
+        measured = self.cpu_s is not None and self.run_s > 0.01
+        return Receipt(
+            wait_s=round(max(0.0, total - self.run_s), 3),
+            run_s=round(self.run_s, 3),
+            attempts=self.attempt,
+            layer=self.spec.layer,
+            machine=self.machine or "",
+            cpu=self.cpu,
+            memory=self.memory,
+            cpu_mean=round((self.cpu_s or 0.0) / self.run_s, 3) if measured else None,
+            memory_peak=self.memory_peak,
+            cost_usd=0.0,
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form that clients see."""
+        return {
+            "id": self.id,
+            "name": self.spec.name,
+            "notebook": self.spec.notebook,
+            "cell": self.spec.cell,
+            "state": self.state,
+            "reason": self.reason,
+            "ask": {"cpu": self.cpu, "memory": self.memory, "memory_high": self.memory_high},
+            "layer": self.spec.layer,
+            "machine": self.machine,
+            "attempt": self.attempt,
+            "created": self.created,
+            "started": self.started,
+            "finished": self.finished,
+            "cpu_used": self.cpu_used,
+            "memory_used": self.memory_used,
+            "memory_peak": self.memory_peak,
+            "usd": 0.0,
+            "detached": self.spec.detached,
+            "receipt": None if self.receipt is None else self.receipt.to_wire(),
+            "envelope": self.envelope,
+            "error": self.error,
+        }
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the JSON form for the journal: what clients see, and what a replay needs."""
+        replay = {
+            "counts": dataclasses.asdict(self.counts),
+            "run_s": self.run_s,
+            "cpu_s": self.cpu_s,
+            "cancelled": self.cancelled,
+        }
+        return {**self.to_wire(), "replay": replay}
+
+    @classmethod
+    def from_record(cls, spec: RunSpec, record: Mapping[str, Any], log: EventLog) -> Run:
+        """Return the run that an earlier service wrote down, queued again."""
+        ask, replay = record["ask"], record["replay"]
+        return cls(
+            id=record["id"],
+            spec=spec,
+            log=log,
+            created=record["created"],
+            cpu=ask["cpu"],
+            memory=ask["memory"],
+            memory_high=ask["memory_high"],
+            attempt=record["attempt"],
+            started=record["started"],
+            machine=record["machine"],
+            counts=Counts(**replay["counts"]),
+            run_s=replay["run_s"],
+            cpu_s=replay["cpu_s"],
+            memory_peak=record["memory_peak"],
+            cancelled=replay["cancelled"],
+        )
+
+
+def public(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what clients see of a journalled record."""
+    record.pop("replay", None)
+    return record
+
+
+def state_event(run: Run) -> dict[str, Any]:
+    """Return the event that tells the run's state."""
+    return {
+        "kind": "state",
+        "state": run.state,
+        "reason": run.reason,
+        "attempt": run.attempt,
+        "machine": run.machine,
+    }
+
+
+def end_event(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the last event of a run that has ended, from its JSON form."""
+    return {
+        "kind": "end",
+        "state": record["state"],
+        "envelope": record["envelope"],
+        "receipt": record["receipt"],
+    }

@@ -1,0 +1,143 @@
+"""What clients ask about runs: to take one on, to end one, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakValueDictionary
+
+from jupyter_compute import places
+from jupyter_compute.errors import PoolError
+from jupyter_compute.model import Clock, RunSpec
+from jupyter_compute.policy.fit import Grant
+from jupyter_compute.pool.events import EventLog, Follower
+from jupyter_compute.pool.journal import Journal
+from jupyter_compute.pool.life import Life
+from jupyter_compute.pool.record import Run, end_event, new_id, public
+
+__all__ = ["Runs", "UnknownRun"]
+
+
+class UnknownRun(PoolError):
+    """There is no run with this id."""
+
+
+class Runs:
+    """Every run that this pool remembers, active or ended.
+
+    Parameters
+    ----------
+    journal : Journal
+    life : Life
+    clock : Clock
+    log_bytes : int
+        What is kept of one run's output.
+    """
+
+    def __init__(self, journal: Journal, life: Life, clock: Clock, log_bytes: int) -> None:
+        self._journal = journal
+        self._life = life
+        self._clock = clock
+        self._log_bytes = log_bytes
+        self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
+
+    def submit(self, spec: RunSpec, grant: Grant) -> Run:
+        """Take on a run: from here on it ends in one of the end states, whatever happens.
+
+        Raises
+        ------
+        PoolError
+            If the journal cannot be written; there is no such run then.
+        """
+        run_id = new_id()
+        run = Run(
+            id=run_id,
+            spec=spec,
+            log=EventLog(places.event_log(run_id), self._log_bytes, self._clock.now),
+            created=self._clock.now(),
+            cpu=grant.cpu,
+            memory=grant.memory,
+            memory_high=grant.memory_high,
+        )
+        self._life.begin(run, grant.notes)
+        return run
+
+    def cancel(self, run_id: str, action: str) -> dict[str, Any]:
+        """Ask for the end of a run and return it. An ended one stays as it is."""
+        run = self._life.active.get(run_id)
+        if run is None:
+            return self.wire(run_id)
+        self._life.cancel(run, action)
+        return run.to_wire()
+
+    def wire(self, run_id: str) -> dict[str, Any]:
+        """Return the JSON form of a run.
+
+        Raises
+        ------
+        UnknownRun
+        """
+        run = self._life.active.get(run_id)
+        if run is not None:
+            return run.to_wire()
+        record = self._journal.record(run_id)
+        if record is None:
+            raise UnknownRun(f"there is no run {run_id}", hint="`%compute runs` lists them")
+        return public(record)
+
+    def newest(self, limit: int) -> list[dict[str, Any]]:
+        """Return the last runs, newest first."""
+        found = [run.to_wire() for run in self._life.active.values()]
+        found += [public(record) for record in self._journal.newest(limit)]
+        found.sort(key=lambda record: float(record["created"]), reverse=True)
+        return found[:limit]
+
+    def follow(self, run_id: str, since: int = 0) -> Follower:
+        """Return a reader of the run's events after number `since`.
+
+        Raises
+        ------
+        UnknownRun
+        """
+        run = self._life.active.get(run_id)
+        if run is None:
+            return Follower(self._ended_log(run_id), since)
+        run.unfollowed_since = None
+        return Follower(run.log, since)
+
+    def unfollow(self, run_id: str, follower: Follower) -> None:
+        """Give back what `follow` returned. A run may now be without followers."""
+        follower.leave()
+        run = self._life.active.get(run_id)
+        if run is not None and not run.log.followers:
+            run.unfollowed_since = self._clock.monotonic()
+
+    def collected(self, run_id: str) -> None:
+        """Note that the kernel has the results of an ended run.
+
+        Raises
+        ------
+        UnknownRun
+        """
+        if run_id not in self._life.active:
+            self.wire(run_id)
+            self._journal.collected(run_id)
+
+    def replay(self) -> int:
+        """Take on again what an earlier service left unfinished; return how many runs."""
+        left = self._journal.unfinished()
+        for item in left:
+            spec = RunSpec.from_wire(dict(item.spec))
+            log = EventLog.load(places.event_log(item.record["id"]), self._log_bytes)
+            self._life.resume(Run.from_record(spec, item.record, log), item.placed)
+        return len(left)
+
+    def _ended_log(self, run_id: str) -> EventLog:
+        log = self._logs.get(run_id)
+        if log is None:
+            record = self.wire(run_id)
+            log = EventLog.load(places.event_log(run_id), self._log_bytes)
+            if not log.ended:
+                # The service was killed after it had journalled the end.
+                log.append([end_event(record)])
+            self._logs[run_id] = log
+        return log

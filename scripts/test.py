@@ -1,0 +1,39 @@
+"""Check and test everything: ``python3 scripts/test.py``.
+
+Arguments go to pytest, and then nothing else is run: ``python3 scripts/test.py tests/unit -k ask``.
+The first time, it installs what is needed into a virtual environment of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import environment
+
+
+def main() -> int:
+    """Return 0 if every check passed. One that fails does not keep the others from running."""
+    python = environment.prepare("test")
+    checks: list[list[str]] = [
+        ["-m", "ruff", "check"],
+        ["-m", "ruff", "format", "--check"],
+        ["-m", "mypy"],
+        [str(python.with_name("lint-imports")), "--no-cache"],
+    ]
+    if sys.argv[1:]:
+        checks = []
+    checks.append(["-m", "pytest", *sys.argv[1:]])
+    failed = [check for check in checks if _fails(str(python), check)]
+    for check in failed:
+        print("failed:", *check)
+    return 1 if failed else 0
+
+
+def _fails(python: str, check: list[str]) -> bool:
+    print("\n$", "python", *check, flush=True)
+    return subprocess.run([python, *check], check=False, cwd=environment.ROOT).returncode != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Fixtures for every test, and the check that tests leave nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import homes
+from homes import Home
+from kernels import Kernel
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_home() -> Iterator[Home]:
+    """The home of the whole test session: no test ever sees the real one."""
+    root = homes.new_root()
+    home = Home(root)
+    with home.entered():
+        yield home
+        home.close()
+    left = homes.marked_processes(root)
+    shutil.rmtree(root, ignore_errors=True)
+    assert not left, f"left behind at the end: {left}"
+
+
+@pytest.fixture
+def home(shared_home: Home) -> Iterator[Home]:
+    """A home of the test's own; its pool is stopped at the end, and nothing may be left."""
+    own = Home(shared_home.path.parent)
+    with own.entered():
+        yield own
+        own.close()
+
+
+@pytest.fixture
+def kernel(home: Home) -> Iterator[Kernel]:
+    """A kernel of the test's own, in a home of the test's own."""
+    own = Kernel(home)
+    yield own
+    own.close()
+
+
+@pytest.fixture(scope="session")
+def session_kernel(shared_home: Home) -> Iterator[Kernel]:
+    """The kernel behind `shared_kernel`."""
+    own = Kernel(shared_home)
+    yield own
+    own.close()
+
+
+@pytest.fixture
+def shared_kernel(session_kernel: Kernel) -> Kernel:
+    """A kernel with the extension loaded and no names, for tests that harm neither it nor its pool."""
+    cleared = session_kernel.run("%reset -f\n%load_ext jupyter_compute")
+    assert cleared.status == "ok", cleared
+    return session_kernel
+
+
+@pytest.fixture
+def root() -> Path:
+    """The directory of the project."""
+    return Path(__file__).parent.parent

@@ -1,0 +1,116 @@
+"""Homes for tests: a place where everything a test starts lives, and what it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jupyter_compute import places
+from jupyter_compute.errors import PoolError
+from jupyter_compute.notebook.client import Client
+
+MARK = "JUPYTER_COMPUTE_TEST"
+"""The variable that marks every process of a home, however far down it was started."""
+
+_OTHERS = ("DASK_", "IPYTHON", "JUPYTER_", "MPL", "PYTEST_", "XDG_")
+_numbers = itertools.count(1)
+
+
+def new_root() -> Path:
+    """Return a new directory with a path short enough for Unix sockets below it."""
+    return Path(tempfile.mkdtemp(prefix="jc-", dir="/tmp"))
+
+
+class Home:
+    """A user's home, Jupyter directories and configuration, empty and away from the real ones.
+
+    Parameters
+    ----------
+    root : Path
+        The directory of all homes of a test session.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / str(next(_numbers))
+        self.notebooks = self.path / "notebooks"
+        self.notebooks.mkdir(parents=True)
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(_OTHERS)}
+        self.env = kept | {
+            "DASK_CONFIG": str(self.path / "dask"),
+            "HOME": str(self.path),
+            "IPYTHONDIR": str(self.path / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(self.path / "config"),
+            "JUPYTER_DATA_DIR": str(self.path / "data"),
+            "JUPYTER_RUNTIME_DIR": str(self.path / "run"),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            # Shared, so that matplotlib looks through the computer's fonts only once.
+            "XDG_CACHE_HOME": str(root / "cache"),
+            MARK: str(self.path),
+        }
+        self.service_was_killed = False
+        """For a test that kills the service and does not bring it back: files may remain."""
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this the home of the test process too."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - self.env.keys():
+                patch.delenv(name)
+            for name, text in self.env.items():
+                patch.setenv(name, text)
+            yield
+
+    def processes(self) -> dict[int, str]:
+        """Return the processes of this home that are alive, each with its command line."""
+        return marked_processes(self.path)
+
+    def close(self, patience_s: float = 10.0) -> None:
+        """Stop the pool; fail if a process, a socket or shared memory is left after that."""
+        with self.entered():
+            with contextlib.suppress(PoolError, OSError):
+                Client(start=False).stop(force=True)
+            left = [f"process {pid}: {line}" for pid, line in self._stragglers(patience_s).items()]
+            places_left = [places.socket(), places.blob_dirs()[0]]
+        # Asking for the place of shared memory makes it: only what is in it counts.
+        left += [f"file {path}" for path in places_left if path.is_socket()]
+        left += [f"file {path}" for path in places_left if path.is_dir() and any(path.iterdir())]
+        for path in places_left:
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+        if left and not self.service_was_killed:
+            raise AssertionError("left behind:\n" + "\n".join(left))
+
+    def _stragglers(self, patience_s: float) -> dict[int, str]:
+        """Wait for the end of this home's processes; kill and return those that do not end."""
+        deadline = time.monotonic() + patience_s
+        while (alive := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return alive
+
+
+def marked_processes(path: Path) -> dict[int, str]:
+    """Return the live processes that belong to homes at or below ``path``."""
+    mark = f"\0{MARK}={path}".encode()
+    found: dict[int, str] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        # A process may end while it is looked at; a zombie has no environment any more.
+        with contextlib.suppress(OSError):
+            environ = b"\0" + (entry / "environ").read_bytes()
+            after = environ.partition(mark)[2][:1]
+            if mark in environ and after in {b"", b"\0", b"/"} and int(entry.name) != os.getpid():
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found[int(entry.name)] = line.strip()
+    return found
