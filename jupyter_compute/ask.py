@@ -55,19 +55,17 @@ LARGEST_GPU = 8
 _LARGEST_MACHINE = "u7in-32tb.224xlarge (896 CPUs, 32 TiB)"
 _LARGEST_GPU_MACHINE = "p6-b300.48xlarge (8 GPUs)"
 
-# No pattern matches a text in two ways, so that refusing a long text takes linear time.
-_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+# No pattern matches a text in two ways, so that refusing a long text takes linear time. They are
+# compiled when first used: that would be most of what importing this module takes.
 _FLAGS = re.ASCII | re.IGNORECASE
-_NUMBER_ONLY = re.compile(rf"{_NUMBER}|[+-]?(?:nan|inf|infinity)", _FLAGS)
+_FINITE = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+_NUMBER = rf"{_FINITE}|[+-]?(?:nan|inf|infinity)"
+_NUMBERLIKE = r"[+-]?\d[\d.,x]*[.,x]"
 _UNIT = r"(?:[KMGT]i?B?|B)"
-_UNIT_ONLY = re.compile(_UNIT, _FLAGS)
-_SIZE = re.compile(rf"({_NUMBER})\s*({_UNIT})", _FLAGS)
-_NUMBERLIKE = re.compile(r"[+-]?\d[\d.,x]*[.,x]", _FLAGS)
-_TIME = re.compile(
-    "".join(rf"(?:(\d+(?:\.\d*)?)\s*{unit}\s*)?" for unit in ("d", "h", "m(?:in)?", "s")), re.ASCII
-)
-_GPU = re.compile(r"([A-Za-z][A-Za-z0-9 ._-]{0,39})(?::([0-9]{1,4}))?", re.ASCII)
-_LAYER = re.compile(r"[a-z][a-z0-9_.-]{0,63}", re.ASCII)
+_SIZE = rf"({_FINITE})\s*({_UNIT})"
+_TIME = "".join(rf"(?:(\d+(?:\.\d*)?)\s*{unit}\s*)?" for unit in ("d", "h", "m(?:in)?", "s"))
+_GPU = r"([A-Za-z][A-Za-z0-9 ._-]{0,39})(?::([0-9]{1,4}))?"
+_LAYER = r"[a-z][a-z0-9_.-]{0,63}"
 
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 _BEYOND = "is more than any known machine has; the largest is "
@@ -108,8 +106,8 @@ def _number(value: object) -> float | None:
     """Return ``value`` as a float, which may be infinite or nan; None if it is no number."""
     if isinstance(value, str):
         text = value.strip()
-        return float(text) if _NUMBER_ONLY.fullmatch(text) else None
-    # NumPy's durations are numbers too, of an unknown unit: 5 minutes are not 5.
+        return float(text) if re.fullmatch(_NUMBER, text, _FLAGS) else None
+    # To float, NumPy's durations are numbers of whatever unit they have, its booleans 0 and 1.
     kind = getattr(getattr(value, "dtype", None), "kind", "f")
     if isinstance(value, bool) or not hasattr(value, "__float__") or kind not in "iuf":
         return None
@@ -136,7 +134,7 @@ def parse_memory(value: object, what: str = "memory") -> int:
     text = value.strip() if isinstance(value, str) else value
     if text == "":
         refuse(what, text, "needs a value, e.g. 8G")
-    if not isinstance(text, str) or not (size := _SIZE.fullmatch(text)):
+    if not isinstance(text, str) or not (size := re.fullmatch(_SIZE, text, _FLAGS)):
         _refuse_size(text, what)
     unit = size[2].upper()
     base = 1024 if "I" in unit else 1000
@@ -166,9 +164,9 @@ def _refuse_size(value: object, what: str) -> NoReturn:
     if number is not None:
         size = exact_memory(min(int(number), LARGEST_MEMORY))
         refuse(what, value, "has no unit", f"if these are bytes, use {size}")
-    if isinstance(value, str) and _UNIT_ONLY.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_UNIT, value, _FLAGS):
         refuse(what, value, "is a unit without a number: it needs a value, e.g. 8G")
-    if isinstance(value, str) and _NUMBERLIKE.match(value):
+    if isinstance(value, str) and re.match(_NUMBERLIKE, value, _FLAGS):
         refuse(what, value, "is not a size", "write it with one decimal point, e.g. 32.5G")
     refuse(what, value, "is not a size", _USE_SIZE)
 
@@ -189,8 +187,9 @@ def parse_memory_range(value: object, what: str = "memory") -> tuple[int, int | 
 def parse_time(value: object, what: str = "timeout") -> float:
     """Return seconds, more than 0 and at most 30 days, of ``"90"``, ``"1h30m"`` or a timedelta."""
     number = _number(value)
-    if number is None and isinstance(value, str) and (parts := _TIME.fullmatch(value.strip())):
-        if any(parts.groups()):
+    if number is None and isinstance(value, str):
+        parts = re.fullmatch(_TIME, value.strip(), re.ASCII)
+        if parts and any(parts.groups()):
             days, hours, minutes, seconds = (float(part or 0) for part in parts.groups())
             number = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     elif number is None and hasattr(value, "total_seconds"):
@@ -214,7 +213,8 @@ def parse_count(value: object, what: str = "retries") -> int:
 def parse_gpu(value: object, what: str = "gpu") -> tuple[int, str]:
     """Return ``(count, name)`` of ``"1"``, ``"L4"`` or ``"L4:2"``; name is empty for any kind."""
     number, name = _number(value), ""
-    if number is None and isinstance(value, str) and (named := _GPU.fullmatch(value.strip())):
+    named = re.fullmatch(_GPU, value.strip()) if isinstance(value, str) else None
+    if number is None and named:
         name, number = named[1].strip(), float(named[2] or 1)
     if number is None or not number >= (1 if name else 0) or number % 1 != 0:
         refuse(what, value, "is not a whole number of GPUs or NAME[:N]", "e.g. 1, L4 or L4:2")
@@ -263,7 +263,7 @@ def make_ask(
     """
     low, high = (None, None) if memory is None else parse_memory_range(memory)
     count, name = parse_gpu(gpu)
-    if not isinstance(layer, str) or not _LAYER.fullmatch(layer):
+    if not isinstance(layer, str) or not re.fullmatch(_LAYER, layer):
         refuse("layer", layer, "is not the name of a layer", "e.g. local")
     return Ask(parse_cpu(cpu), low, high, count, name, layer)
 
@@ -296,7 +296,7 @@ def format_time(seconds: float) -> str:
     """Return a duration in its two leading units: ``"0.4 s"``, ``"41 s"``, ``"1 h 30 min"``."""
     if seconds < 9.95:
         return f"{seconds * 1000:.0f} ms" if 0 < seconds < 0.1 else f"{round(seconds, 1):g} s"
-    total = round(seconds) if seconds < 3599.5 else round(seconds / 60) * 60
+    total = round(seconds) if seconds < 3600 else round(seconds / 60) * 60
     days, rest = divmod(total, 86400)
     hours, rest = divmod(rest, 3600)
     minutes, rest = divmod(rest, 60)

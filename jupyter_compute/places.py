@@ -30,8 +30,8 @@ __all__ = [
     "start_lock",
 ]
 
-_LONGEST_SOCKET = 100
-"""The kernel allows 108 bytes on Linux and 104 on macOS, with the final zero."""
+_LONGEST_SOCKET = 92
+"""The system allows 107 bytes on Linux and 103 on macOS, and a process id is added at first."""
 
 _LOG_BYTES = 1_000_000
 _SHARED_MEMORY = Path("/dev/shm")

@@ -118,7 +118,7 @@ class _ErrorPickler(_Pickler):
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, BaseException):
-            return pickling_support.pickle_exception(obj)
+            return _reduce_error(obj)
         if isinstance(obj, TracebackType):
             return pickling_support.pickle_traceback(obj, get_locals=_hidden)
         return super().reducer_override(obj)
@@ -142,6 +142,36 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: str) -> Any:
         return self._resolve(pid)
+
+
+def _reduce_error(error: BaseException) -> tuple[Any, ...]:
+    made = error.__reduce_ex__(5)
+    if isinstance(made, str):
+        raise TypeError(f"{type(error).__name__} is reduced to a name")
+    make, args, *state = made
+    links = {
+        name: getattr(error, name)
+        for name in ("__traceback__", "__cause__", "__context__", "__suppress_context__")
+    }
+    return _rebuild_error, (make, args, state[0] if state else None, links)
+
+
+def _rebuild_error(
+    make: Callable[..., BaseException], args: tuple[Any, ...], state: Any, links: dict[str, Any]
+) -> BaseException:
+    """Make an exception again, also one whose constructor wants other arguments."""
+    try:
+        error = make(*args)
+    except Exception:  # noqa: BLE001 - a constructor of the user's
+        if not isinstance(make, type):
+            raise
+        error = make.__new__(make)
+        error.args = args
+    if state:
+        error.__setstate__(state)
+    for name, value in links.items():
+        setattr(error, name, value)
+    return error
 
 
 def _hidden(frame: Any) -> dict[str, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,6 @@ def shared_home() -> Iterator[Home]:
         yield home
         home.close()
     left = homes.marked_processes(root)
-    shutil.rmtree(root, ignore_errors=True)
     assert not left, f"left behind at the end: {left}"
 
 

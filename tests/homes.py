@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -23,12 +24,16 @@ MARK = "JUPYTER_COMPUTE_TEST"
 """The variable that marks every process of a home, however far down it was started."""
 
 _OTHERS = ("DASK_", "IPYTHON", "JUPYTER_", "MPL", "PYTEST_", "XDG_")
+_SHARED_MEMORY = Path("/dev/shm")
 _numbers = itertools.count(1)
 
 
 def new_root() -> Path:
-    """Return a new directory with a path short enough for Unix sockets below it."""
-    return Path(tempfile.mkdtemp(prefix="jc-", dir="/tmp"))
+    """Return a new directory for homes, with a path short enough for Unix sockets below it."""
+    root = Path(tempfile.mkdtemp(prefix="jc-", dir="/tmp"))
+    # Not earlier: a shell that a test made in its own process writes its history at exit.
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
 
 
 class Home:
@@ -77,18 +82,22 @@ class Home:
     def close(self, patience_s: float = 10.0) -> None:
         """Stop the pool; fail if a process, a socket or shared memory is left after that."""
         with self.entered():
-            with contextlib.suppress(PoolError, OSError):
+            with contextlib.suppress(PoolError):
                 Client(start=False).stop(force=True)
             left = [f"process {pid}: {line}" for pid, line in self._stragglers(patience_s).items()]
-            places_left = [places.socket(), places.blob_dirs()[0]]
-        # Asking for the place of shared memory makes it: only what is in it counts.
-        left += [f"file {path}" for path in places_left if path.is_socket()]
-        left += [f"file {path}" for path in places_left if path.is_dir() and any(path.iterdir())]
-        for path in places_left:
-            shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(self.path, ignore_errors=True)
-        if left and not self.service_was_killed:
+            left += self._remains()
+        if left:
             raise AssertionError("left behind:\n" + "\n".join(left))
+
+    def _remains(self) -> list[str]:
+        """Remove what is outside of the home; return what the pool should have removed itself."""
+        before = set(_SHARED_MEMORY.glob("jupyter-compute-*"))
+        shared = [path for path in places.blob_dirs() if path.is_relative_to(_SHARED_MEMORY)]
+        left = [path for path in shared if path in before]
+        left += [path for path in (places.socket(),) if path.exists()]
+        for path in shared:
+            shutil.rmtree(path)
+        return [] if self.service_was_killed else [f"file {path}" for path in left]
 
     def _stragglers(self, patience_s: float) -> dict[int, str]:
         """Wait for the end of this home's processes; kill and return those that do not end."""
@@ -111,6 +120,8 @@ def marked_processes(path: Path) -> dict[int, str]:
             environ = b"\0" + (entry / "environ").read_bytes()
             after = environ.partition(mark)[2][:1]
             if mark in environ and after in {b"", b"\0", b"/"} and int(entry.name) != os.getpid():
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                line = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 found[int(entry.name)] = line.strip()
     return found

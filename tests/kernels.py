@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,15 @@ from jupyter_client.manager import KernelManager
 
 from homes import Home
 
-_SHOWN = {"clear_output", "display_data", "error", "execute_result", "stream", "update_display_data"}
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_SHOWN = {
+    "clear_output",
+    "display_data",
+    "error",
+    "execute_result",
+    "stream",
+    "update_display_data",
+}
 
 
 class Reply:
@@ -102,7 +111,7 @@ class Reply:
             self.status = content["status"]
             self.ename = content.get("ename", "")
             self.evalue = content.get("evalue", "")
-            self.traceback = "\n".join(content.get("traceback", []))
+            self.traceback = _COLOUR.sub("", "\n".join(content.get("traceback", [])))
         elif kind == "status":
             self.idle = self.idle or content["execution_state"] == "idle"
         elif kind == "stream" and (last.get("type"), last.get("name")) == (kind, content["name"]):
@@ -128,6 +137,8 @@ class Kernel:
         self._replies: dict[str, Reply] = {}
         self._manager = KernelManager(
             connection_file=str(home.path / f"kernel-{id(self)}.json"),
+            transport="ipc",  # no ports that other tests could take meanwhile
+            ip=str(home.path / f"kernel-{id(self)}"),
             # No directories: the kernel of this very Python, whatever a user has registered.
             kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
         )

@@ -6,6 +6,7 @@ control groups leave to us, less a reserve of memory for everything else.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -146,11 +147,9 @@ class LocalLayer:
         if node is None or node.introduced or node.process.stdin is None:
             return
         node.introduced = True
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it is gone, and `list` will say so
             node.process.stdin.write(f"{scheduler}\n".encode())
             node.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it is gone, and `list` will say so
 
     def terminate(self, machine_id: str) -> bool:
         """End the node by closing its lease; kill it if it is still there two seconds later."""
@@ -199,10 +198,8 @@ class _Node:
 
     def close(self) -> None:
         if self.process.stdin is not None and not self.process.stdin.closed:
-            try:
+            with contextlib.suppress(BrokenPipeError):  # nobody may be left to read the rest
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass  # nobody is left to read the rest
 
 
 def _node_command(machine_id: str, offer: Offer) -> Sequence[str]:

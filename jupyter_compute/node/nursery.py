@@ -193,17 +193,22 @@ class Nursery:
                 (await outdated).close()
 
     def close(self) -> None:
-        """End the fork server; it kills its children."""
+        """End the fork server; it kills its children. Those in use tell by `exited`."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.cancel()
+            if spare.done() and not spare.cancelled() and spare.exception() is None:
+                spare.result().close()
         if self._loop is not None:
             self._loop.remove_reader(self._control)
         self._control.close()
-        self._fail("the fork server was closed")
-        self._errors.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             limits.kill_tree(self._process.pid)
             self._process.wait()
+        self._fail(f"the fork server of {self.interpreter} was closed")
+        self._errors.close()
 
     async def _attach(self) -> None:
         if self._loop is None:
@@ -233,7 +238,7 @@ class Nursery:
         assert self._loop is not None
         async with self._asking:
             if not self.alive:
-                raise NurseryFailed(self._obituary())
+                raise NurseryFailed(f"the fork server of {self.interpreter} has ended")
             self._reply = self._loop.create_future()
             try:
                 socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)

@@ -11,12 +11,7 @@ from typing import Any
 
 from .. import values
 from ..blobs import Blobs
-try:
-    from ..culprits import find_culprits, summary
-except ImportError:
-    from types import SimpleNamespace as SN
-    find_culprits=lambda d,f:[SN(name=n,path=n,v=v) for n,v in d.items()]
-    summary=lambda c:f'{c.name} {type(c.v)}'
+from ..culprits import find_culprits, summary
 from .changes import Inputs
 from .shell import ChildShell
 

@@ -108,7 +108,10 @@ class Runner:
         variables = environment["variables"]
         key = _key(spec["interpreter"], variables)
         nursery = self._nurseries.get(key)
-        if nursery is None or not nursery.alive:
+        if nursery is not None and not nursery.alive:
+            nursery.close()
+            nursery = None
+        if nursery is None:
             nursery = Nursery(spec["interpreter"], variables, environment["package"])
             self._nurseries[key] = nursery
         return nursery

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import linecache
+import os
 from typing import Any
 
-from ..errors import Cancelled
+from ..errors import AskError, Cancelled
 from . import plan, session, submission
 from .cells import Cell, analyse
 from .credentials import held_back
 from .follow import Ending, follow
 from .options import Options, help_text, parse_line
 from .output import background, foreground, shell
+from .remote import INSIDE
 from .results import Results
 from .run import Run, watch
 from .status import Status
@@ -31,6 +34,8 @@ def run_cell(line: str, body: str) -> object:
         What the cell raised, or a `ComputeError` if it ended in another way.
     """
     __tracebackhide__ = True
+    if INSIDE in os.environ:
+        raise AskError("a run cannot start another run: %%remote works in the notebook only")
     ipython = shell()
     names: dict[str, Any] = ipython.user_ns
     options = parse_line(line, submission.layers(), names)
@@ -38,50 +43,58 @@ def run_cell(line: str, body: str) -> object:
         print(help_text())  # noqa: T201 - what was asked for
         return None
     options = session.resolve(options)
-    filename = _remember(ipython, line, body)
+    number = len(ipython.history_manager.input_hist_parsed) - 1
+    filename = _name(ipython, number, line, body)
     cell = analyse(body, filename=filename, namespace=names)
+    _remember(filename, line, cell)
     session.client().warm_up()
-    secrets = _secrets(cell, options, names)
+    secrets = _secrets(options, names)
+    inputs = sorted({*cell.inputs(names), *(n for n in options.inputs or () if n in names)})
+    notes = [_note(name, secrets[name]) for name in inputs if name in secrets]
     if options.plan:
-        plan.show(options, names, _wanted(cell, options, names), secrets)
+        plan.show(options, names, (name for name in inputs if name not in secrets), notes)
         return None
     prepared = submission.prepare_cell(
         names,
         options,
         source=body,
         filename=filename,
-        reads=cell.inputs(names),
+        reads=inputs,
         withheld=secrets,
         label=cell.label,
-        cell=str(ipython.execution_count),
+        cell=str(number),
         interactivity=ipython.ast_node_interactivity,
     )
-    status = Status(cpu=options.cpu, memory=options.memory, notes=list(secrets.values()))
+    status = Status(cpu=options.cpu, memory=options.memory, notes=notes)
     if options.bg:
-        return _start(prepared, status, options, names)
+        _start(prepared, status, options, names)
+        return None
     return _wait(prepared, status, options, names)
 
 
-def _remember(ipython: Any, line: str, body: str) -> str:
-    """Let tracebacks show the cell's own lines, counted as the notebook counts them."""
-    text = f"%%remote {line}".rstrip() + "\n" + body
-    filename: str = ipython.compile.cache(text, ipython.execution_count, text)
+def _name(ipython: Any, number: int, line: str, body: str) -> str:
+    """Return the file name of the cell's code, which IPython shows as ``Cell In[number]``."""
+    raw: str = ipython.history_manager.input_hist_raw[-1]
+    # The name that the cell has as a local one, unless another cell runs this one.
+    text = raw if raw.startswith("%%remote") else f"%%remote {line}\n{body}"
+    filename: str = ipython.compile.cache(text, number, text)
     return filename
 
 
-def _wanted(cell: Cell, options: Options, names: dict[str, Any]) -> list[str]:
-    more = {name for name in options.inputs or () if name in names}
-    return sorted(more.union(cell.inputs(names)))
+def _remember(filename: str, line: str, cell: Cell) -> None:
+    """Let tracebacks show the cell's lines, as Python and counted as the notebook does."""
+    text = f"# %%remote {line}".rstrip() + cell.code
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
 
 
-def _secrets(cell: Cell, options: Options, names: dict[str, Any]) -> dict[str, str]:
-    """Return a note for each credential that is held back, because nobody asked to send it."""
-    asked = frozenset(options.inputs or ())
-    return {
-        name: f"{name} looks like {what} and was not sent; --in {name} sends it"
-        for name, what in held_back({n: names[n] for n in cell.inputs(names)}).items()
-        if name not in asked
-    }
+def _secrets(options: Options, names: dict[str, Any]) -> dict[str, str]:
+    """Return what each credential looks like that is held back, as nobody asked to send it."""
+    asked = options.inputs or ()
+    return {name: what for name, what in held_back(names).items() if name not in asked}
+
+
+def _note(name: str, what: str) -> str:
+    return f"{name} looks like {what} and was not sent; --in {name} sends it"
 
 
 def _start(

@@ -295,5 +295,9 @@ def _targets(statement: ast.stmt) -> set[str]:
 
 
 def _of_the_shell(value: object) -> bool:
-    owner = value if isinstance(value, types.FunctionType | types.MethodType) else type(value)
-    return getattr(owner, "__module__", None) in _SHELL_MODULES
+    if type(value) is types.MethodType:
+        value = value.__func__
+    if type(value) is types.FunctionType:
+        # IPython's `open` says that it comes from `io`.
+        return value.__globals__.get("__name__") in _SHELL_MODULES
+    return type(value).__module__ in _SHELL_MODULES

@@ -16,7 +16,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ComputeError, PoolError
 from ..model import RunSpec
-from .launch import start_service
+from .launch import DEADLINE_S, start_service
 from .transport import CALL_TIMEOUT_S, GONE, Connection, Wire, connect
 
 __all__ = ["Client", "Event"]
@@ -64,7 +64,8 @@ class Client:
 
     def submit_only(self, spec: RunSpec) -> str:
         """Submit a run and return its id at once."""
-        return str(self._call("POST", "/v1/runs?follow=0", spec.to_wire())["id"])
+        events = self.submit(spec)
+        return str(next(events)["id"])
 
     def follow(
         self, run_id: str, since: int = 0, *, deadline: float | None = None
@@ -74,6 +75,12 @@ class Client:
         Raises `TimeoutError` at the deadline, which is a moment of the monotonic clock.
         """
         return self._follow("GET", _events(run_id, since), None, run_id, since, deadline)
+
+    def events(self, run_id: str) -> Iterator[Event]:
+        """Yield the events that the run has had so far."""
+        connection = self._take()
+        yield from connection.stream("GET", f"{_events(run_id, 0)}&follow=0")
+        self._keep(connection)
 
     def cancel(self, run_id: str, action: str = "interrupt") -> Wire:
         """Ask for the run's end, politely (``"interrupt"``) or at once (``"kill"``)."""
@@ -113,11 +120,11 @@ class Client:
         """Return version, process id and start time of the service."""
         return self._call("GET", "/v1/info")
 
-    def answers(self) -> bool:
+    def answers(self, timeout_s: float = CALL_TIMEOUT_S) -> bool:
         """Tell whether a service answers right now; never starts one."""
         try:
             connection = connect()
-            connection.call("GET", "/v1/info")
+            connection.call("GET", "/v1/info", timeout_s=timeout_s)
         except (*GONE, PoolError):
             return False
         connection.close()
@@ -138,7 +145,8 @@ class Client:
         for _ in range(_TRIES):
             try:
                 connection = connect()
-                info = connection.call("GET", "/v1/info")
+                # It listens before it can answer, while it starts.
+                info = connection.call("GET", "/v1/info", timeout_s=DEADLINE_S)
             except GONE:
                 if not self._start:
                     raise PoolError("the pool service does not run") from None
@@ -155,13 +163,16 @@ class Client:
         self._idle.connection, self._idle.pid = connection, os.getpid()
 
     def _call(self, method: str, path: str, body: Any = None) -> Wire:
-        connection = self._take()
-        try:
-            answer = connection.call(method, path, body)
-        except GONE as gone:
-            raise PoolError(f"the pool service went away: {gone!r}", hint=_DOCTOR) from None
-        self._keep(connection)
-        return answer
+        """Make a call that does no harm when it is made twice."""
+        for _ in range(_TRIES):
+            connection = self._take()
+            try:
+                answer = connection.call(method, path, body)
+            except GONE:
+                continue
+            self._keep(connection)
+            return answer
+        raise PoolError("the pool service goes away whenever it is called", hint=_DOCTOR)
 
     def _follow(
         self,
@@ -172,6 +183,7 @@ class Client:
         since: int,
         deadline: float | None = None,
     ) -> Iterator[Event]:
+        began = time.time()
         for _ in range(_TRIES):
             connection, ended = self._take(), False
             try:
@@ -182,7 +194,6 @@ class Client:
                     yield event
                 if ended:
                     self._keep(connection)
-                    return
             except GONE:
                 pass
             finally:
@@ -190,11 +201,20 @@ class Client:
                     connection.close()
             if ended:
                 return
-            if not run_id:
-                break
-            method, path, body = "GET", _events(run_id, since), None
-            yield {"kind": "note", "text": "the pool service was gone, and is started again"}
-        raise PoolError("the pool service went away", hint=_DOCTOR)
+            if not run_id and (run_id := self._taken_on(body, began)):
+                yield {"kind": "accepted", "id": run_id}
+            if run_id:
+                method, path, body = "GET", _events(run_id, since), None
+                yield {"kind": "note", "text": "the pool service was gone, and is started again"}
+        raise PoolError("the pool service goes away again and again", hint=_DOCTOR)
+
+    def _taken_on(self, spec: Wire, began: float) -> str:
+        """Return the id of a run that was journalled, though its id never arrived here."""
+        for run in self.runs():
+            same = run["payload"] == spec["payload"] and run["cell"] == spec["cell"]
+            if same and run["created"] >= began - 1:
+                return str(run["id"])
+        return ""
 
 
 _DOCTOR = "`jupyter compute doctor` checks it; `%compute runs` shows what it has taken on"

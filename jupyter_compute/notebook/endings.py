@@ -18,6 +18,7 @@ from ..errors import (
     TimedOut,
     TransferError,
 )
+from .frames import legible
 
 __all__ = ["failure", "not_rebuilt"]
 
@@ -35,11 +36,11 @@ def failure(envelope: Mapping[str, Any], run_id: str, *, cancelled: bool = False
     cancelled : bool
         Whether somebody has cancelled the run.
     """
-    if envelope.get("outcome") == "error":
-        return _remote(envelope)
     reason = envelope.get("reason")
     if cancelled or reason in {"interrupted", "killed"}:
         return Cancelled(f"the run {run_id} was cancelled", run_id=run_id)
+    if envelope.get("outcome") == "error":
+        return _remote(envelope)
     match reason:
         case "memory":
             return _out_of_memory(envelope)
@@ -114,7 +115,7 @@ def _tidy(size: int) -> int:
 
 
 def _timed_out(envelope: Mapping[str, Any]) -> ComputeError:
-    limit, stack = envelope.get("limit"), str(envelope.get("stack", "")).strip("\n")
+    limit, stack = envelope.get("limit"), legible(str(envelope.get("stack", "")))
     message = "the run took longer than its timeout"
     if limit:
         message += f" of {format_time(limit)}"
@@ -130,7 +131,7 @@ def _crashed(envelope: Mapping[str, Any]) -> ComputeError:
         message = f"the process of the run was ended by {signal}"
     elif code is not None:
         message = f"the process of the run ended itself with exit code {code}"
-    stack = str(envelope.get("stack", "")).strip("\n")
+    stack = legible(str(envelope.get("stack", "")))
     tail = str(envelope.get("tail", "")).strip("\n")[-_TAIL:]
     if stack:
         message += f"; it was here:\n{stack}\n"

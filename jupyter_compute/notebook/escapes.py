@@ -26,6 +26,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 _DOLLAR = re.compile(r"\$\{?([^\W\d]\w*)")
 _QUERIED = re.compile(r"(?:@|\b(?:from|join)\s+)([^\W\d]\w*)", re.IGNORECASE)
 _OPTION = re.compile(r"\s*--?[A-Za-z][\w-]*(?:=\S+)?\s*")
+_FLAG = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*")
 _OPTION_AND_VALUE = re.compile(r"\s*--?[A-Za-z][\w-]*\s+\S+\s*")
 _CAPTURED = re.compile(r"--(?:out|err|proc)[ =]\s*([^\W\d]\w*)")
 
@@ -40,7 +41,7 @@ _TEXT = frozenset(
     html javascript js latex ldir less load_ext ls lsmagic mamba man markdown matplotlib
     micromamba mkdir more mv perl pip popd precision pushd pwd pypy reload_ext rm rmdir ruby
     script set_env sh svg unalias uv writefile
-    """.split()
+    """.split()  # noqa: SIM905 - one word a line would be fifty lines
 )
 """Magics that see only their text, after the expansion of braces and dollar signs."""
 
@@ -147,8 +148,12 @@ def _python_escape(call: MagicCall) -> Escape:
         plain = [word for word in call.line.split() if not word.startswith("-")]
         return Escape(python=((1, call.body or ""),), writes=words_in(" ".join(plain)))
     options, code = _split_options(call.line)
-    python = ((0, code),) if call.body is None else ((0, code), (1, call.body))
-    return Escape(python=python, words=words_in(options))
+    if call.body is None:
+        python = (0, code)
+    else:
+        # What stands beside %%timeit runs before its body.
+        python = (0, f"{code}\n{call.body}") if code.strip() else (1, call.body)
+    return Escape(python=(python,), words=words_in(_FLAG.sub(" ", options)))
 
 
 def _split_options(line: str) -> tuple[str, str]:

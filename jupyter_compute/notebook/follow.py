@@ -7,13 +7,14 @@ waiting, in case that nobody answers.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
-from ..errors import ComputeError, PoolError
+from ..errors import ComputeError
 from .client import Client, Event
 from .view import View
 
@@ -63,15 +64,19 @@ def follow(client: Client, events: Iterator[Event], view: View, run_id: str = ""
         If the service is lost for good.
     """
     with _Interrupts(client, view, run_id) as interrupts:
-        ending = None
-        for event in events:
-            if event["kind"] == "accepted":
-                interrupts.accepted(event["id"])
-            view.take(event)
-            if event["kind"] == "end":
-                ending = Ending(interrupts.run_id, event, interrupts.count)
-        if ending is None:
-            raise PoolError("the pool service stopped telling about the run")
+        try:
+            for event in events:
+                if event["kind"] == "accepted":
+                    interrupts.accepted(event["id"])
+                view.take(event)
+                if event["kind"] == "end":
+                    ending = Ending(interrupts.run_id, event, interrupts.count)
+        except ComputeError:
+            raise
+        except BaseException:
+            # Nobody waits for it any more: an interrupt of the waiting, or a broken output.
+            interrupts.abandon()
+            raise
         return ending
 
 
@@ -85,7 +90,7 @@ class _Interrupts:
         self._view = view
         self._previous: Any = None
 
-    def __enter__(self) -> _Interrupts:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._interrupted)
         return self
@@ -104,6 +109,12 @@ class _Interrupts:
         self.run_id = run_id
         if self.count:
             self._pass_on()
+
+    def abandon(self) -> None:
+        """Kill the run, if it is one already."""
+        if self.run_id:
+            with contextlib.suppress(ComputeError):
+                self._client.cancel(self.run_id, "kill")
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

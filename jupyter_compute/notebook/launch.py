@@ -28,13 +28,14 @@ _POLL_S = 0.01
 _LOG_TAIL = 2000
 
 
-def start_service(answers: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
+def start_service(answers: Callable[[float], bool], deadline_s: float = DEADLINE_S) -> None:
     """Start the pool service unless it runs, and return once it answers.
 
     Parameters
     ----------
     answers : callable
-        Tells whether a service answers on the socket right now.
+        Tells whether a service answers on the socket within so many seconds. It returns
+        at once if nobody listens.
     deadline_s : float
         How long to wait for it.
 
@@ -44,52 +45,54 @@ def start_service(answers: Callable[[], bool], deadline_s: float = DEADLINE_S) -
         If the service ended, or did not answer in time; with the end of its log.
     """
     end = time.monotonic() + deadline_s
-    with _starting(answers, end) as mine:
-        if mine and not answers():
+    with _starting(answers, end) as ours:
+        if ours and not answers(_left(end)):
             _spawn_and_wait(answers, end)
 
 
 @contextmanager
-def _starting(answers: Callable[[], bool], end: float) -> Iterator[bool]:
+def _starting(answers: Callable[[float], bool], end: float) -> Iterator[bool]:
     """Hold the start lock (True), or learn that somebody else's service answers (False)."""
     handle = os.open(places.start_lock(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if answers():
-                    yield False
-                    return
-                if time.monotonic() > end:
-                    raise _failure("another process has been starting it for too long") from None
-                time.sleep(5 * _POLL_S)
-            else:
-                yield True
+        while not _locked(handle):
+            if answers(_left(end)):
+                yield False
                 return
+            if time.monotonic() > end:
+                raise _failure("another process has been starting it for too long")
+            time.sleep(_POLL_S)
+        yield True
     finally:
         os.close(handle)
 
 
-def _spawn_and_wait(answers: Callable[[], bool], end: float) -> None:
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _left(end: float) -> float:
+    return max(0.1, end - time.monotonic())
+
+
+def _spawn_and_wait(answers: Callable[[float], bool], end: float) -> None:
     service = _spawn()
-    while not answers():
+    # Without this the service would be a zombie of this process once it has ended.
+    threading.Thread(target=service.wait, name="jupyter-compute-reaper", daemon=True).start()
+    while not answers(_left(end)):
         code = service.poll()
-        if code is not None and not _succeeded_elsewhere(code, answers):
+        if code == 0:
+            raise _failure("an earlier one is still ending")
+        if code is not None:
             raise _failure(f"it ended with exit code {code}")
         if time.monotonic() > end:
             service.kill()
-            service.wait()
             raise _failure("it did not answer in time")
         time.sleep(_POLL_S)
-    if service.returncode is None:
-        # Without this the service would stay a zombie of this process once it has ended.
-        threading.Thread(target=service.wait, name="jupyter-compute-reaper", daemon=True).start()
-
-
-def _succeeded_elsewhere(code: int, answers: Callable[[], bool]) -> bool:
-    """Tell whether ours stepped back because another service holds the service lock."""
-    return code == 0 and answers()
 
 
 def _spawn() -> subprocess.Popen[bytes]:

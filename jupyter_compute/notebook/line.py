@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Word", "split"]
 
-_PART = re.compile(r""""[^"]*"|'[^']*'|[^\s"']+""")
-_PLACEHOLDER = re.compile(r"\{([^{}]+)\}|\$([^\W\d][\w.]*)")
-_SINGLE_QUOTED = re.compile(r"'[^']*'")
+_PART = r""""[^"]*"|'[^']*'|[^\s"']+"""
+_PLACEHOLDER = r"\{([^{}]+)\}|\$([^\W\d][\w.]*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,7 @@ def split(line: str, namespace: Container[str] | None = None) -> list[Word]:
         If a quote is not closed, or a name to expand is not defined.
     """
     words: list[Word] = []
+    part_of_word = re.compile(_PART)
     position, end = 0, len(line)
     while position < end:
         if line[position].isspace():
@@ -63,13 +63,14 @@ def split(line: str, namespace: Container[str] | None = None) -> list[Word]:
             break
         else:
             start = position
-            while part := _PART.match(line, position):
+            while part := part_of_word.match(line, position):
                 position = part.end()
             if position < end and not line[position].isspace():
                 hint = 'close it, e.g. --name "my run"'
                 raise AskError(f"{show(line[start:].strip())}: quote not closed", hint=hint)
             parts = (
-                p.strip(p[0]) if p[0] in "\"'" else p for p in _PART.findall(line, start, position)
+                p.strip(p[0]) if p[0] in "\"'" else p
+                for p in part_of_word.findall(line, start, position)
             )
             words.append(Word("".join(parts), quoted=line[start] in "\"'"))
     _refuse_placeholders(line, position, namespace)
@@ -96,8 +97,8 @@ def _refuse_placeholders(line: str, end: int, namespace: Container[str] | None) 
 def _placeholders(line: str) -> Iterator[tuple[str, list[str]]]:
     """Yield what looks like ``{expression}`` or ``$name``, with the names that it reads."""
     # IPython leaves $ in single quotes alone, as a shell does.
-    quoted = [match.span() for match in _SINGLE_QUOTED.finditer(line)]
-    for match in _PLACEHOLDER.finditer(line):
+    quoted = [match.span() for match in re.finditer("'[^']*'", line)]
+    for match in re.finditer(_PLACEHOLDER, line):
         if match[1]:
             yield match[0], _names(match[1])
         elif not any(start <= match.start() < end for start, end in quoted):

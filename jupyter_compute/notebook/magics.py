@@ -39,10 +39,9 @@ def unregister(ipython: Any) -> None:
 def _remote_cell(line: str, cell: str) -> object:
     """Run this cell where there is room. `%%remote --help` shows the options."""
     __tracebackhide__ = True
-    from . import cellrun, frames
+    from . import cellrun
 
-    frames.hide_caller()
-    return _in_one_line(cellrun.run_cell, line, cell)
+    return _carry_out(cellrun.run_cell, line, cell)
 
 
 def _remote_line(line: str) -> None:
@@ -50,14 +49,14 @@ def _remote_line(line: str) -> None:
     __tracebackhide__ = True
     from . import control
 
-    if line.strip() and line.split()[0] not in {"--help", "-h"}:
+    if line.strip() not in {"", "--help", "-h"}:
         raise UsageError(
             "%remote works on whole cells only: write %%remote, with two %, as the cell's first line"
         )
-    _in_one_line(control.introduce, line)
+    _carry_out(control.introduce, line)
 
 
-def _misplaced(line: str) -> None:
+def _misplaced(line: str) -> None:  # noqa: ARG001 - what follows it does not matter
     """Explain why %%remote does not work below the first line of a cell."""
     raise UsageError(_MISPLACED)
 
@@ -67,16 +66,22 @@ def _compute_line(line: str) -> object:
     __tracebackhide__ = True
     from . import control
 
-    return _in_one_line(control.compute, line)
+    return _carry_out(control.compute, line)
 
 
-def _in_one_line(call: Any, *arguments: str) -> object:
-    """Turn a refused ask into IPython's one-line `UsageError`."""
+def _carry_out(call: Any, *arguments: str) -> object:
+    """Call, and let IPython show what is raised briefly: a refused ask is a `UsageError`."""
     __tracebackhide__ = True
-    from ..errors import AskError
+    from ..errors import AskError, ComputeError
+    from .frames import shown
 
     try:
         return call(*arguments)
     except AskError as refusal:
-        message = str(refusal)
-    raise UsageError(message)
+        problem: BaseException = UsageError(str(refusal))
+    except (ComputeError, KeyboardInterrupt) as error:
+        problem = shown(error)
+    except SyntaxError as error:
+        # Without the frames of the analysis, which IPython does not hide here.
+        problem = error.with_traceback(None)
+    raise problem

@@ -27,7 +27,7 @@ __all__ = ["OPTIONS", "Option"]
 
 _LONGEST_LABEL = 200
 # Control characters, line separators, lone surrogates, and marks that reorder what is read.
-_NO_LABEL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_NO_LABEL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def _parse_flag(value: object, what: str) -> bool:
@@ -90,13 +90,13 @@ def _parse_exceptions(value: object, what: str) -> tuple[str, ...]:
 
 def _parse_label(value: object, what: str) -> str:
     text = value.strip() if isinstance(value, str) else ""
-    if not text or len(text) > _LONGEST_LABEL or _NO_LABEL.search(text):
+    if not text or len(text) > _LONGEST_LABEL or re.search(_NO_LABEL, text):
         rule = f"is not one line of 1 to {_LONGEST_LABEL} characters"
         refuse(what, value, rule, 'e.g. "my run"')
     return text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Option:
     """One row of the table.
 

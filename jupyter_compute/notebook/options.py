@@ -26,7 +26,7 @@ DEFAULTABLE = frozenset(option.name for option in OPTIONS if not option.per_cell
 
 # What editors and chat programs put in the place of quotes and hyphens.
 _CURLY_QUOTES = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
-_DASHES = re.compile("[-\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+")
+_DASHES = "[-\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def _build(values: dict[Option, Any]) -> Options:
 
 
 def _is_option(word: Word) -> bool:
-    return not word.quoted and _DASHES.match(word.text) is not None
+    return not word.quoted and re.match(_DASHES, word.text) is not None
 
 
 def _find(word: Word, known: list[Option], command: str) -> Option:
@@ -205,7 +205,7 @@ def _find(word: Word, known: list[Option], command: str) -> Option:
     example = f"e.g. --{known[0].name} {known[0].example}"
     if not _is_option(word):
         raise AskError(f"{show(word.text)} belongs to no option; they begin with --", hint=example)
-    dashes = _DASHES.match(name)
+    dashes = re.match(_DASHES, name)
     bare = name[dashes.end() :] if dashes else name
     near = [f"--{option.name}" for option in _nearest(bare, known)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"{command} --help lists them"

@@ -62,7 +62,11 @@ def background() -> Output:
 class _Stream:
     """A plain Python process: text only, and a status line only where a person looks."""
 
+    def __init__(self) -> None:
+        self._status_shown = False
+
     def write(self, stream: str, text: str) -> None:
+        self._clear_status()
         target = sys.stderr if stream == "stderr" else sys.stdout
         target.write(text)
         target.flush()
@@ -83,17 +87,24 @@ class _Stream:
     def show_status(self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool) -> None:
         if not sys.stderr.isatty():
             return
-        if last:
-            self.write("stderr", f"{_CLEAR_LINE}{bundle['text/plain']}\n")
-        else:
-            line = bundle["text/plain"].partition("\n")[0]
-            self.write("stderr", f"{_CLEAR_LINE}{line}\r")
+        self._clear_status()
+        text = bundle["text/plain"]
+        self._status_shown = not last
+        sys.stderr.write(f"{text}\n" if last else text.partition("\n")[0])
+        sys.stderr.flush()
+
+    def _clear_status(self) -> None:
+        if self._status_shown:
+            self._status_shown = False
+            sys.stderr.write(_CLEAR_LINE)
+            sys.stderr.flush()
 
 
 class _Terminal(_Stream):
     """IPython in a terminal: displays are IPython's to print."""
 
     def __init__(self, ipython: Any) -> None:
+        super().__init__()
         self._publish = ipython.display_pub.publish
 
     def display(
@@ -103,6 +114,7 @@ class _Terminal(_Stream):
         transient: dict[str, Any],
         update: bool,
     ) -> None:
+        self._clear_status()
         self._publish(data=data, metadata=metadata, transient=transient, update=update)
 
 

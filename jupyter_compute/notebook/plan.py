@@ -9,15 +9,14 @@ from ..ask import format_cpu, format_memory, format_money
 from . import payload, session
 from .options import Options
 
-__all__ = ["describe", "show"]
+__all__ = ["describe", "show", "where"]
 
 
 def show(
-    options: Options, names: dict[str, Any], inputs: Iterable[str], secrets: Mapping[str, str]
+    options: Options, names: dict[str, Any], inputs: Iterable[str], notes: Iterable[str]
 ) -> None:
     """Print the plan of a cell."""
-    sent = payload.measure(names, [name for name in inputs if name not in secrets])
-    print(describe(options, sent, secrets.values()))  # noqa: T201 - what was asked for
+    print(describe(options, payload.measure(names, inputs), notes))  # noqa: T201 - what was asked for
 
 
 def describe(
@@ -39,7 +38,7 @@ def describe(
         If no offer of the layer can satisfy the ask.
     """
     answer = session.client().plan(session.ask_of(options))
-    lines = [_where(answer), *answer["notes"], _what(sent)]
+    lines = [where(answer), *answer["notes"], _what(sent)]
     width = max(map(len, sent), default=0)
     for name, (kind, size) in sorted(sent.items(), key=lambda item: -(item[1][1] or 0)):
         shown = "cannot be sent" if size is None else format_memory(size)
@@ -47,7 +46,8 @@ def describe(
     return "\n".join([*lines, *notes])
 
 
-def _where(answer: Mapping[str, Any]) -> str:
+def where(answer: Mapping[str, Any]) -> str:
+    """Return in one sentence where a run would go, as the service answered."""
     machine, layer = answer["machine"], answer["layer"]
     where = layer if machine == layer else f"{machine} of {layer}"
     granted = f"{format_cpu(answer['cpu'])} cpu {format_memory(answer['memory'])}"

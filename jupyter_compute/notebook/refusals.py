@@ -149,4 +149,5 @@ def _meaning(name: str, imported: Mapping[str, str], namespace: Mapping[str, obj
 
 def _loaded(known: str) -> object:
     module, _, attribute = known.rpartition(".")
-    return getattr(sys.modules.get(module), attribute, None)
+    # Not getattr: modules may import more when they are asked for an attribute.
+    return vars(sys.modules[module]).get(attribute) if module in sys.modules else None

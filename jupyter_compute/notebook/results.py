@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +12,22 @@ from ..errors import ComputeError
 from . import payload, session
 from .endings import failure, not_rebuilt
 from .follow import Ending
-from .frames import shown
+from .frames import mend, shown
+from .output import shell
 from .payload import Packed, Result
 
-__all__ = ["Results", "namespace"]
+__all__ = ["Results", "forget", "namespace"]
+
+_NOT_DEFINED = re.compile(r"name '(\w+)' is not defined")
 
 
 def namespace() -> dict[str, Any]:
     """Return the names of the notebook, or of the main module of a plain Python process."""
-    import __main__
-
-    return vars(__main__)
+    ipython = shell()
+    if ipython is None:
+        return vars(sys.modules["__main__"])
+    names: dict[str, Any] = ipython.user_ns
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +95,10 @@ class Results:
 
     def _raised(self, ending: Ending, error: BaseException | None) -> BaseException:
         cancelled = ending.state == "cancelled"
-        if error is not None and not (cancelled and isinstance(error, KeyboardInterrupt)):
-            return self._with_hint(error)
+        if error is not None:
+            mend(error)
+            if not (cancelled and isinstance(error, KeyboardInterrupt)):
+                return self._with_hint(error)
         if ending.interrupts:
             return error or KeyboardInterrupt()
         refusal = failure(ending.envelope, ending.run_id, cancelled=cancelled)
@@ -98,10 +107,10 @@ class Results:
 
     def _with_hint(self, error: BaseException) -> BaseException:
         """Say how to send a name that the code reads without spelling it out."""
-        name = getattr(error, "name", None)
-        sent = self.packed.inputs if isinstance(self.packed, Packed) else {}
-        if isinstance(error, NameError) and name in self.namespace and name not in sent:
-            error.add_note(f"{name!r} is in the notebook and was not sent: add --in {name}")
+        missing = _NOT_DEFINED.match(str(error)) if type(error) is NameError else None
+        if missing and missing[1] in self.namespace and isinstance(self.packed, Packed):
+            name = missing[1]
+            error.add_note(f"{name!r} is in the notebook and was not sent; --in {name} sends it")
         return error
 
 

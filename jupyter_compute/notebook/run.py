@@ -100,9 +100,9 @@ class Run:
                 if isinstance(error, KeyboardInterrupt) and not ending.envelope:
                     raise
                 self._outcome = None, error
-        value, error = self._outcome
-        if error is not None:
-            raise error
+        value, raised = self._outcome
+        if raised is not None:
+            raise raised
         return value
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -159,7 +159,7 @@ def attach(run_id: str) -> Run:
         If there is no such run.
     """
     run = Run(run_id)
-    record = run._record()
+    record = session.client().run(run_id)
     if record["state"] in ENDED:
         view = View(foreground(), _status(record))
         follow(session.client(), session.client().follow(run_id), view, run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
+from dataclasses import dataclass
 from typing import Any
 
 from .. import places, settings
@@ -13,7 +13,13 @@ from .options import Options, from_keywords
 
 __all__ = ["ask_of", "blobs", "client", "defaults", "resolve", "set_defaults"]
 
-_defaults = Options()
+
+@dataclass(slots=True)
+class _Notebook:
+    defaults: Options
+
+
+_notebook = _Notebook(Options())
 
 
 @functools.cache
@@ -22,31 +28,26 @@ def client() -> Client:
     return Client()
 
 
-def blobs() -> Blobs:
-    """Return the store that this user's pool shares with this kernel."""
-    return _blobs(os.getpid())
-
-
 @functools.cache
-def _blobs(pid: int) -> Blobs:
+def blobs() -> Blobs:
+    """Return the store that this kernel shares with the pool."""
     return Blobs(places.blob_dirs())
 
 
 def defaults() -> Options:
     """Return the options that ``%compute defaults`` has set in this notebook."""
-    return _defaults
+    return _notebook.defaults
 
 
 def set_defaults(options: Options) -> None:
     """Let cells and calls that do not say otherwise use these options."""
-    global _defaults
-    _defaults = options
+    _notebook.defaults = options
 
 
 def resolve(options: Options) -> Options:
     """Return the options with what the notebook, then the configuration, sets besides."""
     configured: dict[str, Any] = settings.get("defaults")
-    merged = options.merge(_defaults)
+    merged = options.merge(_notebook.defaults)
     if configured:
         merged = merged.merge(from_keywords(**configured))
     return merged

@@ -16,6 +16,7 @@ from ..model import ENDED, Receipt
 __all__ = ["Status", "describe_receipt", "outcome_name"]
 
 _MOST_NOTES = 20
+_LONGEST_NOTE = 200
 _UNITS = (("GB", 10**9), ("MB", 10**6))
 _CSS = "font-family:var(--jp-code-font-family,monospace);font-size:0.92em;opacity:0.85"
 _COLOURS = {"done": "#2e7d32", "failed": "#c62828", "lost": "#c62828", "cancelled": "#b26a00"}
@@ -58,7 +59,8 @@ class Status:
             case "note":
                 self.note(event["text"])
             case "attempt":
-                self.note(f"attempt {event['n']}: {event['message']}")
+                told = [event["next"] or event["outcome"], event["message"][:_LONGEST_NOTE]]
+                self.note(f"attempt {event['n']}: {' · '.join(filter(None, told))}")
             case "end":
                 self.state = event["state"]
                 self._end = _ending(event)
@@ -120,7 +122,7 @@ class Status:
 
     def _waiting(self) -> str:
         if self.state == "starting":
-            return self._reason or f"starting {self._machine}".rstrip()
+            return f"starting {self._reason or self._machine}".rstrip()
         return self._reason
 
     def _use(self) -> list[str]:
@@ -177,14 +179,12 @@ def outcome_name(envelope: dict[str, Any], state: str) -> str:
 
 def _ending(event: dict[str, Any]) -> str:
     envelope = event.get("envelope") or {}
-    wire = event.get("receipt")
+    wire: dict[str, Any] = event.get("receipt") or {}
     receipt = describe_receipt(Receipt.from_wire(wire)) if wire else ""
     if envelope.get("outcome") == "ok":
         return f"✓ {receipt}" if receipt else "✓ done"
     name = outcome_name(envelope, event["state"])
-    if not receipt or (wire["run_s"] == 0 and not wire["machine"]):
-        return f"✗ {name}"
-    return f"✗ {name} after {receipt}"
+    return f"✗ {name} after {receipt}" if receipt and wire["machine"] else f"✗ {name}"
 
 
 def _clock(seconds: float) -> str:

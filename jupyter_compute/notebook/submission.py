@@ -10,10 +10,11 @@ from pathlib import PurePath
 from typing import Any
 
 from .. import settings, values
-from ..culprits import find_culprits, summary
+from ..culprits import find_culprits, open_files, to_error
 from ..errors import TransferError
 from ..model import RetryRule, RunSpec
 from . import payload, session
+from .credentials import held_back
 from .options import Options
 from .payload import NotPicklable, Packed
 
@@ -67,7 +68,7 @@ def prepare_cell(
             namespace,
             source=source,
             filename=filename,
-            reads=[*reads, *(options.inputs or ())],
+            reads=reads,
             withheld=frozenset(withheld),
             out=options.outputs,
             keep_partial=options.keep_partial,
@@ -75,6 +76,7 @@ def prepare_cell(
         )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
+    _refuse_open_files(packed.inputs)
     return Submission(_spec(options, packed, label, cell), packed)
 
 
@@ -95,9 +97,18 @@ def prepare_call(
         If values cannot be sent: all of them are named, and the place inside each.
     """
     try:
-        packed = payload.pack_call(session.blobs(), namespace, function, args, kwargs)
+        packed = payload.pack_call(
+            session.blobs(),
+            namespace,
+            function,
+            args,
+            kwargs,
+            withheld=frozenset(held_back(namespace)),
+        )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
+    named = {f"argument {number}": value for number, value in enumerate(args, 1)}
+    _refuse_open_files(packed.inputs | named | kwargs)
     label = getattr(function, "__qualname__", type(function).__name__)
     return Submission(_spec(options, packed, label, "", detached=detached), packed)
 
@@ -116,6 +127,7 @@ def _spec(
         environment=payload.pack_environment(session.blobs()),
         blobs=packed.blobs,
         retry=RetryRule(options.retries, options.retry_on, options.retry_delay),
+        gpu=options.gpu,
         timeout_s=options.timeout,
         detached=detached or options.bg is not None,
         notebook=PurePath(os.environ.get("JPY_SESSION_NAME", "")).name,
@@ -126,13 +138,13 @@ def _spec(
 
 def _unsendable(refused: NotPicklable, namespace: dict[str, Any]) -> TransferError:
     found = find_culprits(refused.values, lambda value: values.dump(value, namespace))
-    if not found:
-        cause = refused.__cause__
-        return TransferError(f"the inputs cannot be sent: {type(cause).__name__}: {cause}")
-    sentences = [f"{culprit.name} cannot be sent: {summary(culprit)}" for culprit in found]
-    return TransferError(
-        "; ".join(sentences),
-        hint="make it inside the cell, or pass what it is made from",
-        name=found[0].name,
-        path=found[0].path,
-    )
+    if found:
+        return to_error(found)
+    cause = refused.__cause__
+    return TransferError(f"the inputs cannot be sent: {type(cause).__name__}: {cause}")
+
+
+def _refuse_open_files(inputs: dict[str, Any]) -> None:
+    """Refuse what can be pickled and would not be what it was."""
+    if found := open_files(inputs):
+        raise to_error(found)

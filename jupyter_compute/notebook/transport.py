@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -48,16 +49,14 @@ class Connection(http.client.HTTPConnection):
         """Tell whether the idle connection can be used; the service may have closed it."""
         if self.sock is None:
             return False
-        try:
-            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        # An end of file, or bytes that nobody asked for.
-        return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        # Readable means an end of file, or bytes that nobody asked for.
+        return not poll.poll(0)
 
-    def call(self, method: str, path: str, body: object = None) -> Wire:
+    def call(
+        self, method: str, path: str, body: object = None, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Wire:
         """Send a request and return the JSON object of the answer.
 
         Raises
@@ -66,10 +65,12 @@ class Connection(http.client.HTTPConnection):
             The one that the service answered with; `PoolError` if it stays silent.
         """
         try:
+            if self.sock is not None:
+                self.sock.settimeout(timeout_s)
             answer: Wire = json.loads(self._request(method, path, body).read())
         except TimeoutError:
             self.close()
-            raise _silent() from None
+            raise _silent(timeout_s) from None
         except BaseException:
             self.close()
             raise
@@ -90,17 +91,18 @@ class Connection(http.client.HTTPConnection):
             At the deadline, a moment of the monotonic clock.
         """
         try:
+            if self.sock is not None:
+                self.sock.settimeout(CALL_TIMEOUT_S)
             response = self._request(method, path, body)
         except TimeoutError:
             raise _silent() from None
         while True:
-            self.sock.settimeout(_left(deadline))
+            if self.sock is not None:
+                self.sock.settimeout(_left(deadline))
             line = response.readline()
             if not line.endswith(b"\n"):
                 break
             yield json.loads(line)
-        if self.sock is not None:
-            self.sock.settimeout(CALL_TIMEOUT_S)
 
     def _request(self, method: str, path: str, body: object) -> http.client.HTTPResponse:
         data = None if body is None else json.dumps(body).encode()
@@ -143,8 +145,8 @@ def _refusal(response: http.client.HTTPResponse) -> Exception:
         return PoolError(f"the pool service answered {response.status} {response.reason}")
 
 
-def _silent() -> PoolError:
+def _silent(timeout_s: float = CALL_TIMEOUT_S) -> PoolError:
     return PoolError(
-        f"the pool service did not answer within {CALL_TIMEOUT_S:g} s",
+        f"the pool service did not answer within {timeout_s:.0f} s",
         hint="`jupyter compute doctor` shows what it is doing",
     )

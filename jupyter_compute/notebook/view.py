@@ -40,6 +40,7 @@ class View:
         self._from = time.monotonic() + patience_s
         self._display_id = uuid.uuid4().hex
         self._shown_at = 0.0
+        self._shown: dict[str, str] = {}
         self._placed = False
         self._displaced = False
         self._lock = threading.RLock()
@@ -68,7 +69,7 @@ class View:
             self.status.note(note)
             if self._quiet:
                 self._output.write("stderr", f"{note}\n")
-            else:
+            elif not self.status.ended:
                 self._refresh(force=True)
 
     def interrupting(self) -> None:
@@ -96,7 +97,7 @@ class View:
         if self._displaced:
             self._placed = self._displaced = False
         if not self._placed:
-            self._refresh()
+            self._refresh(force=self._patient())
 
     def _refresh(self, *, force: bool = False) -> None:
         now = time.monotonic()
@@ -109,8 +110,9 @@ class View:
     def _show(self, *, last: bool) -> None:
         if self._quiet:
             return
-        self._output.show_status(
-            self.status.bundle(), self._display_id, new=not self._placed, last=last
-        )
+        bundle = self.status.bundle()
+        if bundle != self._shown or not self._placed or last:
+            self._output.show_status(bundle, self._display_id, new=not self._placed, last=last)
+        self._shown = bundle
         self._placed = True
         self._shown_at = time.monotonic()

@@ -7,8 +7,8 @@ decided by `policy.retry`. All calls and all callbacks are on the scheduler's ev
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import dask.config
 from distributed import Client, Future
@@ -16,15 +16,19 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from jupyter_compute import task
 from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.pool.executor import Listener
 from jupyter_compute.pool.scheduler import FitScheduler
 
-__all__ = ["Engine", "Listener"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
 EVENTS = "jupyter-compute-events"
 SAMPLES = "jupyter-compute-samples"
 CONTROL = "jupyter-compute-control"
+
+# Dask awaits what a coroutine function returns; its types do not know.
+_run_attempt: Callable[[str], Any] = task.run_attempt
 
 _CONFIG = {
     "distributed.scheduler.work-stealing": False,
@@ -34,32 +38,11 @@ _CONFIG = {
     "distributed.scheduler.idle-timeout": None,
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.admin.low-level-log-length": 100,
+    "distributed.scheduler.http.routes": [],
 }
 
 
-class Listener(Protocol):
-    """Who learns what happens to attempts and machines."""
-
-    def placed(self, attempt: str, machine: str) -> None:
-        """The attempt has been given to the machine and may run from now on."""
-
-    def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
-        """The machine reports events of the attempt, the last of all being ``ended``."""
-
-    def vanished(self, attempt: str, machine_lost: bool, message: str) -> None:
-        """The attempt's task is over. Unless its end was reported, it never will be."""
-
-    def sampled(self, machine: str, sample: Mapping[str, Any]) -> None:
-        """The machine reports what it and its attempts use."""
-
-    def joined(self, machine: str) -> None:
-        """The machine has registered."""
-
-    def left(self, machine: str) -> None:
-        """The machine's connection is gone."""
-
-
-class Engine(SchedulerPlugin):  # type: ignore[misc]  # distributed is untyped
+class Engine(SchedulerPlugin):
     """The Dask scheduler of this pool, and its only client.
 
     Parameters
@@ -72,10 +55,13 @@ class Engine(SchedulerPlugin):  # type: ignore[misc]  # distributed is untyped
     def __init__(self, listener: Listener) -> None:
         dask.config.set(_CONFIG)
         self._listener = listener
-        self._futures: dict[str, Future] = {}
+        self._futures: dict[str, Future[None]] = {}
         self._on: dict[str, str] = {}
         self._names: dict[str, str] = {}
-        self.scheduler = FitScheduler(host="127.0.0.1", port=0, dashboard=False)
+        self.scheduler = FitScheduler(
+            host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"
+        )
+        self.scheduler.http_server.stop()  # Dask has no way to not start it
         self.scheduler.stream_handlers[EVENTS] = self._events
         self.scheduler.stream_handlers[SAMPLES] = self._samples
         self.scheduler.add_plugin(self)
@@ -85,12 +71,12 @@ class Engine(SchedulerPlugin):  # type: ignore[misc]  # distributed is untyped
         """Start the scheduler and return its address."""
         await self.scheduler
         # In this process there is no need for a socket between client and scheduler.
-        await self.scheduler.listen("inproc://", allow_offload=False)
+        await self.scheduler.listen("inproc://", allow_offload=False)  # type: ignore[no-untyped-call]
         inner = next(a for a in self.scheduler.listeners if a.contact_address[:6] == "inproc")
         self._client = await Client(inner.contact_address, asynchronous=True)
         return str(self.scheduler.address)
 
-    async def close(self) -> None:
+    async def end(self) -> None:
         """End the scheduler; machines lose their connection."""
         self._futures.clear()
         if self._client is not None:
@@ -101,7 +87,7 @@ class Engine(SchedulerPlugin):  # type: ignore[misc]  # distributed is untyped
         """Queue the attempt until a machine has this much free."""
         assert self._client is not None
         self._futures[attempt] = self._client.submit(
-            task.run_attempt,
+            _run_attempt,
             spec,
             key=attempt,
             resources={"cpu": cpu, "memory": float(memory)},
@@ -139,8 +125,9 @@ class Engine(SchedulerPlugin):  # type: ignore[misc]  # distributed is untyped
             return
         if finish == "processing":
             worker = self.scheduler.tasks[key].processing_on
+            assert worker is not None
             self._on[key] = worker.address
-            self._listener.placed(key, worker.name)
+            self._listener.placed(key, str(worker.name))
         elif start == "processing":
             lost = self._on.pop(key, "") not in self.scheduler.workers
             message = "" if lost or finish != "erred" else _reason(self.scheduler.tasks[key])
@@ -166,9 +153,7 @@ class Engine(SchedulerPlugin):  # type: ignore[misc]  # distributed is untyped
 
     # An exception in one of these would make Dask drop the machine's connection.
 
-    async def _events(
-        self, worker: str, attempt: str, events: Sequence[Mapping[str, Any]]
-    ) -> None:
+    async def _events(self, worker: str, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
         try:
             self._listener.happened(attempt, events)
         except Exception:

@@ -37,9 +37,7 @@ class EventLog:
         Returns UTC seconds.
     """
 
-    def __init__(
-        self, path: Path, max_bytes: int, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, max_bytes: int, now: Callable[[], float] = time.time) -> None:
         self.path = path
         self.last = 0
         self.ended = False
@@ -170,14 +168,17 @@ class Follower:
         self._log.followers.discard(self)
         self.woken.set()
 
-    async def batches(self) -> AsyncIterator[bytes]:
-        """Yield events as lines of JSON, as many at a time as there are, until the last."""
+    async def batches(self, *, wait: bool = True) -> AsyncIterator[bytes]:
+        """Yield events as lines of JSON, as many at a time as there are, until the last.
+
+        Without `wait`, stop where the events are that have happened so far.
+        """
         while not self._left:
             self.woken.clear()
             batch = self._next()
             if batch:
                 yield batch
-            elif self._log.ended:
+            elif self._log.ended or not wait:
                 return
             else:
                 await self.woken.wait()

@@ -110,10 +110,18 @@ class Journal:
             )
             self._intend(run_id, record["attempt"], record["created"])
 
-    def intend(self, run_id: str, record: Mapping[str, Any], now: float) -> None:
-        """Write down the intent of another attempt."""
+    def intend(
+        self,
+        run_id: str,
+        record: Mapping[str, Any],
+        outcome: str,
+        usage: Mapping[str, Any],
+        now: float,
+    ) -> None:
+        """Write down how an attempt ended, and the intent of the next one."""
         with self._writing() as db:
             self._update(db, run_id, record)
+            self._end_attempt(db, run_id, record["attempt"] - 1, outcome, usage, now)
             self._intend(run_id, record["attempt"], now)
 
     def placed(self, run_id: str, n: int, machine: str, now: float) -> None:
@@ -123,13 +131,6 @@ class Journal:
                 "UPDATE attempts SET placed = ?, machine = ? WHERE run = ? AND n = ?",
                 (now, machine, run_id, n),
             )
-
-    def attempt_ended(
-        self, run_id: str, n: int, outcome: str, usage: Mapping[str, Any], now: float
-    ) -> None:
-        """Write down how an attempt ended and what it used."""
-        with self._writing() as db:
-            self._end_attempt(db, run_id, n, outcome, usage, now)
 
     def ended(
         self,
@@ -178,8 +179,7 @@ class Journal:
     def waiting_results(self, ended_after: float) -> set[str]:
         """Return the blobs with results that no kernel has collected yet."""
         rows = self._db.execute(
-            "SELECT json_extract(record, '$.envelope') FROM runs "
-            "WHERE ended > ? AND NOT collected",
+            "SELECT json_extract(record, '$.envelope') FROM runs WHERE ended > ? AND NOT collected",
             (ended_after,),
         )
         found: set[str] = set()
@@ -240,21 +240,26 @@ def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     db = sqlite3.connect(path, timeout=0)
     try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"it has schema {version}, this is {SCHEMA_VERSION}")
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
+        _prepare(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Lock the database for this process, make its tables, or check that they are ours."""
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT")
+    elif version != SCHEMA_VERSION:
+        raise sqlite3.DatabaseError(f"it has schema {version}, this is {SCHEMA_VERSION}")
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
 
 
 def _move_aside(path: Path) -> Path:

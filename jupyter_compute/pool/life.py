@@ -14,16 +14,17 @@ import json
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, RunState
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import Rerun, decide
+from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
-from jupyter_compute.pool.record import Run, died, end_event, state_event
+from jupyter_compute.pool.record import Run, died, end_event, outcome_of, state_event
 
-__all__ = ["Executor", "Life"]
+__all__ = ["Life"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,23 +34,7 @@ _MUTE_S = 5.0
 """A machine that has not ended a cancelled attempt this long after it should have never will."""
 
 _REASON_S = 5.0
-"""Followers hear why a run waits at most this often."""
-
-
-class Executor(Protocol):
-    """Where attempts go."""
-
-    def submit(self, attempt: str, spec: str, cpu: float, memory: int) -> None:
-        """Queue the attempt."""
-
-    def withdraw(self, attempt: str) -> None:
-        """Forget the attempt."""
-
-    def control(self, attempt: str, action: str) -> None:
-        """Pass ``interrupt`` or ``kill`` to the machine that has the attempt."""
-
-    def why_waiting(self, attempt: str) -> str:
-        """Return what the attempt waits for; empty if it does not wait."""
+"""It is found out why a run waits at most this often."""
 
 
 class Life:
@@ -69,8 +54,8 @@ class Life:
         self,
         journal: Journal,
         clock: Clock,
-        abandoned_s: float = TIMERS.abandoned_s,
-        ended: Callable[[Run], None] = lambda run: None,
+        abandoned_s: float,
+        ended: Callable[[Run], None],
     ) -> None:
         self.active: dict[str, Run] = {}
         self._journal = journal
@@ -185,8 +170,9 @@ class Life:
                 run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
                 self.cancel(run, "kill")
             elif run.machine_id is None and run.timer is None:
-                reason = no_machine(run) or self._executor.why_waiting(run.attempt_id)
-                self._explain(run, reason, now)
+                if now - run.explained >= _REASON_S:
+                    run.explained = now
+                    self._explain(run, no_machine(run))
 
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
@@ -231,9 +217,7 @@ class Life:
 
     def _queue(self, run: Run) -> None:
         run.timer = None
-        self._executor.submit(
-            run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory
-        )
+        self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory)
 
     def _started(self, run: Run) -> None:
         now = self._clock.now()
@@ -262,10 +246,8 @@ class Life:
             self._finish(run, envelope, decision.state, decision.why)
 
     def _rerun(self, run: Run, envelope: dict[str, Any], decision: Rerun) -> None:
-        now = self._clock.now()
-        usage = self._account(run, envelope, now)
-        outcome = _outcome(envelope)
-        self._write(self._journal.attempt_ended, run.id, run.attempt, outcome, usage, now)
+        now, outcome = self._clock.now(), outcome_of(envelope)
+        usage = run.add_usage(envelope, now)
         failed: Event = {
             "kind": "attempt",
             "n": run.attempt,
@@ -277,23 +259,13 @@ class Life:
         run.memory, run.counts = decision.memory, decision.counts
         run.machine_id = run.attempt_started = run.cpu_used = run.memory_used = None
         run.state, run.reason = "queued", decision.why
-        self._write(self._journal.intend, run.id, run.to_record(), now)
+        self._write(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
         run.log.append([failed, state_event(run)])
-        if decision.delay_s > 0:
-            self._later(run, decision.delay_s, self._queue)
-        else:
-            # A lost machine's other attempts are still being reported.
-            asyncio.get_running_loop().call_soon(self._queue_if_active, run)
+        self._later(run, decision.delay_s, self._queue)
 
-    def _queue_if_active(self, run: Run) -> None:
-        if run.id in self.active and not run.over:
-            self._queue(run)
-
-    def _finish(
-        self, run: Run, envelope: dict[str, Any], state: RunState, why: str = ""
-    ) -> None:
+    def _finish(self, run: Run, envelope: dict[str, Any], state: RunState, why: str = "") -> None:
         run.finished = self._clock.now()
-        usage = self._account(run, envelope, run.finished)
+        usage = run.add_usage(envelope, run.finished)
         if run.timer is not None:
             run.timer.cancel()
             run.timer = None
@@ -302,14 +274,9 @@ class Life:
         run.cpu_used = run.memory_used = None
         run.receipt = run.make_receipt()
         del self.active[run.id]
-        self._write(self._journal.ended, run.id, run.to_record(), _outcome(envelope), usage)
+        self._write(self._journal.ended, run.id, run.to_record(), outcome_of(envelope), usage)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
-
-    def _account(self, run: Run, envelope: dict[str, Any], now: float) -> Mapping[str, Any]:
-        usage: Mapping[str, Any] = envelope.get("usage") or {}
-        run.add_usage(usage, now)
-        return usage
 
     def _give_up(self, run: Run) -> None:
         """End a cancelled run whose machine does not answer."""
@@ -320,13 +287,12 @@ class Life:
         run.state, run.reason = state, reason
         run.log.append([state_event(run)])
 
-    def _explain(self, run: Run, reason: str, now: float) -> None:
-        if not reason or reason == run.reason:
-            return
-        run.reason = reason
-        if run.log.followers and now - run.explained >= _REASON_S:
-            run.explained = now
-            run.log.append([state_event(run)])
+    def _explain(self, run: Run, no_machine: str) -> None:
+        reason = no_machine or self._executor.why_waiting(run.attempt_id)
+        if reason and reason != run.reason:
+            run.reason = reason
+            if run.log.followers:
+                run.log.append([state_event(run)])
 
     def _later(self, run: Run, delay_s: float, step: Callable[[Run], None]) -> None:
         if run.timer is not None:
@@ -339,7 +305,3 @@ class Life:
             step(*values)
         except PoolError:
             logger.exception("a run goes on without its record")
-
-
-def _outcome(envelope: Mapping[str, Any]) -> str:
-    return str(envelope.get("reason") or envelope.get("type") or envelope.get("outcome"))

@@ -13,7 +13,7 @@ from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.pool.events import EventLog
 
-__all__ = ["Run", "died", "end_event", "new_id", "public", "state_event"]
+__all__ = ["Run", "died", "end_event", "new_id", "outcome_of", "public", "state_event"]
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -66,7 +66,7 @@ class Run:
     machine: str | None = None
     machine_id: str | None = None
     attempt: int = 1
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
     started: float | None = None
     finished: float | None = None
     attempt_started: float | None = None
@@ -114,14 +114,18 @@ class Run:
             "preload": list(spec.preload),
         }
 
-    def add_usage(self, usage: Mapping[str, Any], now: float) -> None:
-        """Add what the attempt that has just ended used."""
-        clock_s = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
-        run_s, cpu_s, peak = (usage.get(name) for name in ("run_s", "cpu_s", "memory_peak"))
-        self.run_s += clock_s if run_s is None else run_s
+    def add_usage(self, envelope: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """Add what the attempt that has just ended used, and return it."""
+        usage = dict(envelope.get("usage") or {})
+        if usage.get("run_s") is None:
+            usage["run_s"] = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
+        self.run_s += usage["run_s"]
         if self.attempt_started:
+            cpu_s = usage.get("cpu_s")
             self.cpu_s = None if cpu_s is None or self.cpu_s is None else self.cpu_s + cpu_s
-        self.memory_peak = max(filter(None, (self.memory_peak, peak)), default=None)
+        peaks = filter(None, (self.memory_peak, usage.get("memory_peak")))
+        self.memory_peak = max(peaks, default=None)
+        return usage
 
     def make_receipt(self) -> Receipt:
         """Return what the run used, all attempts together."""
@@ -161,6 +165,7 @@ class Run:
             "memory_peak": self.memory_peak,
             "usd": 0.0,
             "detached": self.spec.detached,
+            "payload": self.spec.payload,
             "receipt": None if self.receipt is None else self.receipt.to_wire(),
             "envelope": self.envelope,
             "error": self.error,
@@ -213,6 +218,8 @@ def state_event(run: Run) -> dict[str, Any]:
         "reason": run.reason,
         "attempt": run.attempt,
         "machine": run.machine,
+        "cpu": run.cpu,
+        "memory": run.memory,
     }
 
 
@@ -224,3 +231,8 @@ def end_event(record: Mapping[str, Any]) -> dict[str, Any]:
         "envelope": record["envelope"],
         "receipt": record["receipt"],
     }
+
+
+def outcome_of(envelope: Mapping[str, Any]) -> str:
+    """Return in one word how an attempt ended: the reason of its death, or its exception."""
+    return str(envelope.get("reason") or envelope.get("type") or envelope.get("outcome"))

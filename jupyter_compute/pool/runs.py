@@ -6,7 +6,6 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from jupyter_compute import places
-from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy.fit import Grant
 from jupyter_compute.pool.events import EventLog, Follower
@@ -17,7 +16,7 @@ from jupyter_compute.pool.record import Run, end_event, new_id, public
 __all__ = ["Runs", "UnknownRun"]
 
 
-class UnknownRun(PoolError):
+class UnknownRun(KeyError):
     """There is no run with this id."""
 
 
@@ -81,7 +80,7 @@ class Runs:
             return run.to_wire()
         record = self._journal.record(run_id)
         if record is None:
-            raise UnknownRun(f"there is no run {run_id}", hint="`%compute runs` lists them")
+            raise UnknownRun(run_id)
         return public(record)
 
     def newest(self, limit: int) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ queue, and the demand that machines are started for.
 from __future__ import annotations
 
 import itertools
+import math
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,18 +18,25 @@ from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import DEFAULT_EXTENSIONS, TaskState, WorkerState
 
-from jupyter_compute.ask import format_cpu, format_memory
+from jupyter_compute.errors import MachineLost
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.line import Line, Place, Rank, Shape
+from jupyter_compute.pool.room import fits, holds, shortage, show, slack, usage
 
 __all__ = ["FitScheduler", "shape_of"]
 
-_ROUNDING = 1e-6  # sums of decimal CPUs such as 0.1 + 0.2 are off by less
+_STEPS = 2**20
 
 
 def shape_of(resources: Mapping[str, float] | None) -> Shape:
-    """Return what is asked for in the form that keys `FitScheduler.pending_demand`."""
-    return tuple(sorted((resources or {}).items()))
+    """Return what is asked for in the form that keys `FitScheduler.pending_demand`.
+
+    Amounts are rounded down to a multiple of 2**-20, of which sums and differences are
+    exact. Of decimals such as 0.1 they are not, and as scheduler and workers count what
+    is free by adding and subtracting, a machine would never be quite free again.
+    """
+    amounts = sorted((resources or {}).items())
+    return tuple((name, math.floor(amount * _STEPS) / _STEPS) for name, amount in amounts)
 
 
 class FitScheduler(Scheduler):
@@ -39,9 +48,13 @@ class FitScheduler(Scheduler):
     has waited for `ageing_s`: then a machine that could hold that one is kept from all
     tasks behind it, until it has started. So every task starts at last, if runs end.
 
-    Tasks must be submitted with ``resources``; a task without is placed as Dask does it,
-    regardless of what is free. Tasks differ in resources only: one that is restricted to
-    certain workers can hold up others that ask for the same.
+    A task is given to a machine once at most. What Dask would start again by itself,
+    because a machine was lost or has closed, becomes ``erred``: whether it is rerun is
+    decided elsewhere.
+
+    Tasks must be submitted with ``resources``; a task without is left to stock Dask. Tasks
+    differ in resources only: one that is restricted to certain workers can hold up others
+    that ask for the same.
 
     Parameters
     ----------
@@ -50,9 +63,8 @@ class FitScheduler(Scheduler):
     monotonic : callable
         Returns seconds that never go back.
     **kwargs
-        For `distributed.Scheduler`. A task whose machine is lost becomes ``erred`` at once
-        (``allowed_failures=0``) unless told otherwise; work stealing is never loaded, as it
-        moves tasks without regard to what is free.
+        For `distributed.Scheduler`. Work stealing is never loaded, as it moves tasks without
+        regard to what is free.
     """
 
     def __init__(
@@ -62,17 +74,16 @@ class FitScheduler(Scheduler):
         monotonic: Callable[[], float] = time.monotonic,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("allowed_failures", 0)
         extensions = dict(kwargs.pop("extensions", None) or DEFAULT_EXTENSIONS)
         extensions.pop("stealing", None)
-        super().__init__(extensions=extensions, **kwargs)
+        super().__init__(**{**kwargs, "extensions": extensions, "allowed_failures": 0})
         self._ageing_s = ageing_s
         self._monotonic = monotonic
         self._line = Line()
         self._arrivals = itertools.count()
         self._draining: set[str] = set()
         self._reservations: dict[str, Place] = {}
-        self._next_ageing = float("inf")
+        self._next_ageing = math.inf
         self.add_plugin(_Watch(self._joined, self._left, self._gone))
 
     def pending_demand(self) -> dict[Shape, int]:
@@ -88,7 +99,7 @@ class FitScheduler(Scheduler):
         """Give no new task to this machine, for it is about to end. Tasks on it go on."""
         if address in self.workers:
             self._draining.add(address)
-            self._reservations.pop(address, None)
+            self._reopen(address)
 
     def waiting_reason(self, key: str) -> str:
         """Return in one sentence what the task waits for; empty if it does not wait."""
@@ -96,21 +107,21 @@ class FitScheduler(Scheduler):
         if place is None:
             return ""
         needs = dict(place.shape)
-        waiting = f"waiting for {_show(needs)}: "
+        waiting = f"waiting for {show(needs)}: "
         machines = [ws for ws in self.running if ws.address not in self._draining]
         if not machines:
             return waiting + "no machine yet"
-        machines = [ws for ws in machines if _holds(ws, needs)]
+        machines = [ws for ws in machines if holds(ws, needs)]
         if not machines:
             return waiting + "no machine of this size yet"
         kept = next((a for a, holder in self._reservations.items() if holder is place), None)
         if kept is not None:
             ws = self.workers[kept]
-            return f"{waiting}{_usage(ws, needs)}, and the next room there is kept for it"
-        ws = min(machines, key=lambda ws: _shortage(ws, needs))
-        if not _fits(ws, needs):
+            return f"{waiting}{usage(ws, needs)}, and the next room there is kept for it"
+        ws = min(machines, key=lambda ws: shortage(ws, needs))
+        if not fits(ws, needs):
             which = f" on the freest of {len(machines)} machines" if len(machines) > 1 else ""
-            return waiting + _usage(ws, needs) + which
+            return waiting + usage(ws, needs) + which
         return waiting + "a machine of this size is reserved for an older run"
 
     def valid_workers(self, ts: TaskState) -> set[WorkerState] | None:
@@ -119,10 +130,16 @@ class FitScheduler(Scheduler):
         """
         if not ts.resource_restrictions or ts.processing_on is not None:
             return super().valid_workers(ts)
+        if ts.run_id is not None:
+            return set()
         place = self._line.get(ts.key)
-        rank = place.rank if place else _rank(ts, float("inf"))
-        if place is None:
-            equal = self._line.first(shape_of(ts.resource_restrictions))
+        if place is not None:
+            rank = place.rank
+        else:
+            shape = shape_of(ts.resource_restrictions)
+            ts.resource_restrictions = dict(shape)
+            rank = _rank(ts, math.inf)
+            equal = self._line.first(shape)
             if equal is not None and equal.rank < rank:
                 return set()
             self._reserve_for_aged()
@@ -137,7 +154,7 @@ class FitScheduler(Scheduler):
         """Serve the line: Dask calls this after whatever may have made room."""
         super().stimulus_queue_slots_maybe_opened(stimulus_id=stimulus_id)
         if len(self._line):
-            self._next_ageing = float("inf")
+            self._next_ageing = math.inf
             self._line.visit(lambda place: self._start(place, stimulus_id) or self._reserve(place))
 
     def _best_machine(self, ts: TaskState, rank: Rank) -> WorkerState | None:
@@ -146,9 +163,9 @@ class FitScheduler(Scheduler):
         machines = [
             ws
             for ws in super().valid_workers(ts) or ()
-            if _fits(ws, needs) and self._is_open(ws.address, rank)
+            if fits(ws, needs) and self._is_open(ws.address, rank)
         ]
-        return min(machines, key=lambda ws: (_slack(ws, needs), ws.address), default=None)
+        return min(machines, key=lambda ws: (slack(ws, needs), str(ws.name)), default=None)
 
     def _is_open(self, address: str, rank: Rank) -> bool:
         holder = self._reservations.get(address)
@@ -165,7 +182,7 @@ class FitScheduler(Scheduler):
     def _reserve_for_aged(self) -> None:
         """Bring the reservations up to date before a newcomer takes what is free."""
         if self._monotonic() >= self._next_ageing:
-            self._next_ageing = float("inf")
+            self._next_ageing = math.inf
             self._line.visit(self._reserve)
 
     def _reserve(self, place: Place) -> bool:
@@ -185,20 +202,33 @@ class FitScheduler(Scheduler):
         if not machines:
             return False
         needs = dict(place.shape)
-        soonest = min(machines, key=lambda ws: (_shortage(ws, needs), ws.address))
+        soonest = min(machines, key=lambda ws: (shortage(ws, needs), str(ws.name)))
         self._reservations[soonest.address] = place
         return True
 
     def _give_up_reservation(self, place: Place) -> None:
         for address in [a for a, holder in self._reservations.items() if holder is place]:
-            del self._reservations[address]
+            self._reopen(address)
+
+    def _reopen(self, address: str) -> None:
+        if self._reservations.pop(address, None) is not None:
+            self._next_ageing = -math.inf  # another one may be due for a reservation now
 
     def _joined(self, key: Any) -> None:
         ts = self.tasks[key]
+        if ts.resource_restrictions and ts.run_id is not None:
+            self.loop.add_callback(self._refuse_rerun, key)
+            return
         now = self._monotonic()
         shape = shape_of(ts.resource_restrictions)
         self._line.add(Place(_rank(ts, next(self._arrivals)), shape, now, ts))
         self._next_ageing = min(self._next_ageing, now + self._ageing_s)
+
+    def _refuse_rerun(self, key: Any) -> None:
+        ts = self.tasks.get(key)
+        if ts is not None and ts.state == "no-worker":
+            error = pickle.dumps(MachineLost("The machine went away."))
+            self.transition(key, "erred", "jupyter-compute-rerun", cause=key, exception=error)
 
     def _left(self, key: Any) -> None:
         place = self._line.remove(key)
@@ -207,7 +237,7 @@ class FitScheduler(Scheduler):
 
     def _gone(self, address: str) -> None:
         self._draining.discard(address)
-        self._reservations.pop(address, None)
+        self._reopen(address)
 
 
 class _Watch(SchedulerPlugin):
@@ -235,7 +265,7 @@ class _Watch(SchedulerPlugin):
 
     def remove_worker(
         self,
-        scheduler: Scheduler,  # noqa: ARG002 - Dask passes it by name
+        scheduler: Scheduler,
         worker: str,
         **_kwargs: Any,
     ) -> None:
@@ -244,51 +274,3 @@ class _Watch(SchedulerPlugin):
 
 def _rank(ts: TaskState, arrival: float) -> Rank:
     return (ts.priority[0] if ts.priority else 0, arrival)
-
-
-def _free(ws: WorkerState, resource: str) -> float:
-    return ws.resources.get(resource, 0) - ws.used_resources.get(resource, 0)
-
-
-def _fits(ws: WorkerState, needs: Mapping[str, float]) -> bool:
-    return all(_free(ws, name) + _ROUNDING >= need for name, need in needs.items())
-
-
-def _holds(ws: WorkerState, needs: Mapping[str, float]) -> bool:
-    return all(ws.resources.get(name, 0) >= need for name, need in needs.items())
-
-
-def _slack(ws: WorkerState, needs: Mapping[str, float]) -> float:
-    """Return the room left on the machine with the task on it, in shares of the machine.
-
-    All that the machine has counts, asked for or not: so a machine with something rare
-    is left to those who need it.
-    """
-    totals = ws.resources.items()
-    return sum((_free(ws, name) - needs.get(name, 0)) / total for name, total in totals if total)
-
-
-def _shortage(ws: WorkerState, needs: Mapping[str, float]) -> float:
-    """Return how much must become free for the task to fit, in shares of the machine."""
-    missing = ((need - _free(ws, name), name) for name, need in needs.items())
-    return sum(amount / ws.resources[name] for amount, name in missing if amount > _ROUNDING)
-
-
-def _show(needs: Mapping[str, float]) -> str:
-    return ", ".join(_amount(name, need) for name, need in needs.items()) or "a machine"
-
-
-def _amount(name: str, amount: float) -> str:
-    return format_memory(amount) if name == "memory" else f"{format_cpu(amount)} {name}"
-
-
-def _usage(ws: WorkerState, needs: Mapping[str, float]) -> str:
-    """Return e.g. ``"2 of 2 cpu and 4 of 21 GB are in use by 1 run"``."""
-    parts = []
-    for name in needs:
-        used = _amount(name, max(0.0, ws.used_resources.get(name, 0)))
-        total = _amount(name, ws.resources.get(name, 0))
-        unit = total.partition(" ")[2]
-        parts.append(f"{used.removesuffix(f' {unit}')} of {total}")
-    runs = len(ws.processing)
-    return f"{' and '.join(parts)} are in use by {runs} run{'' if runs == 1 else 's'}"

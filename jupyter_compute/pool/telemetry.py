@@ -62,6 +62,11 @@ class Telemetry:
             series = self.attempts.setdefault(attempt, Series())
             series.add(t, used["cpu_used"], used["memory_used"])
 
+    def latest(self, machine_id: str) -> Point | None:
+        """Return the last sample of a machine, None if there is none yet."""
+        series = self.machines.get(machine_id)
+        return None if series is None else series.latest
+
     def forget_machine(self, machine_id: str) -> None:
         """Drop the series of a machine that is gone."""
         self.machines.pop(machine_id, None)

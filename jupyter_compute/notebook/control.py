@@ -1,0 +1,221 @@
+"""``%compute``: look after the pool from the notebook."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable, Mapping
+
+from IPython.core.error import UsageError
+
+from ..ask import exact_memory, format_cpu
+from ..errors import AskError
+from . import doctor, plan, session, submission, tables
+from .client import Client
+from .options import DEFAULTABLE, Options, help_text, parse_line
+from .output import shell
+from .run import Run, attach
+from .transport import Wire
+
+__all__ = ["compute", "introduce"]
+
+_HELP = """\
+%compute                     machines and runs
+%compute defaults [OPTIONS]  options of every %%remote and @remote in this notebook; reset forgets
+%compute layers [OPTIONS]    where this ask could run, and why not
+%compute plan [OPTIONS]      where this ask would run
+%compute runs                recent runs
+%compute attach ID [NAME]    a run again, bound to NAME; its output is replayed
+%compute cancel ID|all       end a run
+%compute machines            the machines of the pool
+%compute stop                end the pool, when no run is active
+%compute doctor              check that everything works, and say what to do if not"""
+
+_ASK = frozenset({"cpu", "memory", "gpu", "on"})
+
+
+def compute(line: str) -> object:
+    """Carry out a line of ``%compute``.
+
+    Raises
+    ------
+    UsageError, AskError
+        If the line is wrong. Nothing has been done.
+    ComputeError
+        If the service refuses or cannot be reached.
+    """
+    __tracebackhide__ = True
+    command, _, rest = line.strip().partition(" ")
+    if command in {"--help", "-h", "help"}:
+        _print(_HELP)
+        return None
+    action = _COMMANDS.get(command or "status")
+    if action is None:
+        near = difflib.get_close_matches(command, _COMMANDS, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(_COMMANDS)}"
+        raise UsageError(f"%compute: {command!r} is not a command of it ({hint})")
+    return action(rest.strip())
+
+
+def introduce(line: str) -> None:
+    """Print what ``%remote`` by itself prints: how to use ``%%remote``, and the status."""
+    _print(help_text())
+    if not line.strip():
+        _print("")
+        _status("")
+
+
+def _status(rest: str) -> None:
+    _nothing_more("status", rest)
+    quiet = Client(start=False)
+    if not quiet.answers():
+        _print("no pool is running; the first %%remote cell starts one")
+        return
+    status = quiet.status()
+    _print(tables.machines(status["machines"]))
+    _print(tables.runs(status["runs"]))
+
+
+def _defaults(rest: str) -> None:
+    if rest == "reset":
+        session.set_defaults(Options())
+    elif rest:
+        new = _options("defaults", rest, DEFAULTABLE)
+        session.set_defaults(new.merge(session.defaults()))
+    given = session.defaults()
+    shown = [_shown(given, name) for name in sorted(given.given)]
+    _print(" ".join(shown) or "no defaults are set in this notebook")
+
+
+def _layers(rest: str) -> None:
+    options = session.resolve(_options("layers", rest, _ASK))
+    client = session.client()
+    rows: list[tuple[Wire, Wire | None, str]] = []
+    for layer in client.layers():
+        ask = {**session.ask_of(options), "layer": layer["name"]}
+        try:
+            answer = client.plan(ask)
+        except AskError as refusal:
+            rows.append((layer, None, str(refusal)))
+        else:
+            rows.append((layer, answer, "; ".join(answer["notes"])))
+    _print(tables.layers(rows))
+
+
+def _plan(rest: str) -> None:
+    options = session.resolve(_options("plan", rest, _ASK))
+    _print(plan.where(session.client().plan(session.ask_of(options))))
+
+
+def _runs(rest: str) -> None:
+    _nothing_more("runs", rest)
+    _print(tables.runs(session.client().runs()))
+
+
+def _attach(rest: str) -> Run | None:
+    words = _words("attach", rest)
+    if len(words) not in {1, 2}:
+        raise UsageError("%compute attach needs the id of a run, e.g. %compute attach r-k3m2xq7a")
+    if len(words) == 2 and not words[1].isidentifier():
+        raise UsageError(f"%compute attach: {words[1]!r} is not a Python name")
+    run = attach(words[0])
+    if len(words) == 1:
+        return run
+    shell().user_ns[words[1]] = run
+    return None
+
+
+def _cancel(rest: str) -> None:
+    words = _words("cancel", rest)
+    if len(words) != 1:
+        raise UsageError("%compute cancel needs the id of a run, or all")
+    client = session.client()
+    ids = words if words != ["all"] else [run["id"] for run in client.status()["runs"]]
+    for run_id in ids:
+        run = client.cancel(run_id)
+        _print(f"{run_id}: {'being cancelled' if run['finished'] is None else run['state']}")
+    if not ids:
+        _print("nothing to cancel")
+
+
+def _machines(rest: str) -> None:
+    _nothing_more("machines", rest)
+    quiet = Client(start=False)
+    _print(tables.machines(quiet.status()["machines"] if quiet.answers() else []))
+
+
+def _stop(rest: str) -> None:
+    _nothing_more("stop", rest)
+    quiet = Client(start=False)
+    if not quiet.answers():
+        _print("no pool is running")
+        return
+    quiet.stop()
+    _print("the pool has been stopped")
+
+
+def _doctor(rest: str) -> None:
+    _nothing_more("doctor", rest)
+    for check in doctor.examine():
+        _print(check.line())
+
+
+_COMMANDS: Mapping[str, Callable[[str], object]] = {
+    "status": _status,
+    "defaults": _defaults,
+    "layers": _layers,
+    "plan": _plan,
+    "runs": _runs,
+    "attach": _attach,
+    "cancel": _cancel,
+    "machines": _machines,
+    "stop": _stop,
+    "doctor": _doctor,
+}
+
+
+def _options(command: str, rest: str, allowed: frozenset[str]) -> Options:
+    return parse_line(
+        rest,
+        submission.layers(),
+        shell().user_ns,
+        command=f"%compute {command}",
+        allowed=allowed,
+    )
+
+
+def _shown(options: Options, name: str) -> str:
+    """Return a given option as it is written on a line."""
+    match name:
+        case "cpu":
+            value = format_cpu(options.cpu)
+        case "memory":
+            sizes = [size for size in (options.memory, options.memory_high) if size]
+            value = "..".join(map(exact_memory, sizes))
+        case "gpu":
+            value = f"{options.gpu_name}:{options.gpu}".lstrip(":")
+        case "retry-on":
+            value = ",".join(options.retry_on)
+        case "retry-delay" | "timeout":
+            value = f"{getattr(options, name.replace('-', '_')):g}s"
+        case "on" | "retries":
+            value = str(getattr(options, name))
+        case _:
+            value = ""
+    return f"--{name} {value}".rstrip()
+
+
+def _words(command: str, rest: str) -> list[str]:
+    try:
+        return shlex.split(rest)
+    except ValueError:
+        raise UsageError(f"%compute {command}: quote not closed in {rest!r}") from None
+
+
+def _nothing_more(command: str, rest: str) -> None:
+    if rest:
+        raise UsageError(f"%compute {command} takes nothing more, but {rest!r} follows")
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201 - this is what a command of the notebook is for

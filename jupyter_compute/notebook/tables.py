@@ -1,0 +1,101 @@
+"""Machines, runs and layers as aligned text, for the notebook and the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..ask import format_cpu, format_memory, format_money, format_time
+
+__all__ = ["layers", "machines", "runs"]
+
+_LONGEST_NAME = 40
+
+
+def machines(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of machines, or a sentence if there are none."""
+    if not found:
+        return "no machines"
+    rows = [
+        (
+            machine["type"] if machine["layer"] == "local" else machine["id"],
+            machine["layer"],
+            machine["state"],
+            _of(machine["cpu_used"], machine["cpu"], "cpu"),
+            _memory_of(machine["memory_used"], machine["memory"]),
+            f"{_count(machine['runs'])} runs",
+        )
+        for machine in found
+    ]
+    return _table(("machine", "layer", "state", "cpu", "memory", ""), rows)
+
+
+def runs(found: Sequence[Mapping[str, Any]], now: float | None = None) -> str:
+    """Return a table of runs, or a sentence if there are none."""
+    if not found:
+        return "no runs"
+    now = time.time() if now is None else now
+    rows = [
+        (
+            run["id"],
+            run["state"],
+            _short(run["name"]),
+            run["machine"] or run["layer"],
+            f"{format_cpu(run['ask']['cpu'])} cpu {format_memory(run['ask']['memory'])}",
+            format_time(max(0.0, (run["finished"] or now) - run["created"])),
+            " ".join(filter(None, (run["notebook"], run["cell"] and f"[{run['cell']}]"))),
+        )
+        for run in found
+    ]
+    return _table(("run", "state", "name", "on", "ask", "took", "from"), rows)
+
+
+def layers(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None, str]]) -> str:
+    """Return a table of layers: each with what it answered to the ask, and a remark."""
+    shown = []
+    for layer, answer, remark in rows:
+        offers = layer["offers"]
+        largest = max(offers, key=lambda offer: (offer["cpu"], offer["memory"]), default=None)
+        price = None if answer is None else answer["usd_per_hour"]
+        shown.append(
+            (
+                layer["name"],
+                "yes" if layer["configured"] else f"no: {layer['why_not']}",
+                "" if largest is None else _size(largest),
+                "" if price is None else f"{format_money(price)}/h",
+                "fits" if answer is not None and not remark else remark,
+            )
+        )
+    return _table(("layer", "configured", "largest ask", "price", "this ask"), shown)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _size(offer: Mapping[str, Any]) -> str:
+    return f"{format_cpu(offer['cpu'])} cpu {format_memory(offer['memory'])}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def _of(used: float | None, total: float, unit: str) -> str:
+    shown = "?" if used is None else f"{used:.1f}"
+    return f"{shown}/{format_cpu(total)} {unit}"
+
+
+def _memory_of(used: float | None, total: float) -> str:
+    shown = "?" if used is None else format_memory(used)
+    return f"{shown} of {format_memory(total)}"
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else len(value) if isinstance(value, Sequence) else 0

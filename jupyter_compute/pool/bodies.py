@@ -1,0 +1,148 @@
+"""Checks what clients send, before anything believes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jupyter_compute.ask import Ask, make_ask, parse_memory, show
+from jupyter_compute.blobs import HASH
+from jupyter_compute.errors import AskError, ComputeError
+from jupyter_compute.model import RunSpec
+
+__all__ = ["RUN_ID", "read_body", "read_plan", "read_spec", "spec_ask"]
+
+RUN_ID = re.compile(r"[a-z0-9-]{1,64}")
+"""What the id of a run looks like."""
+
+_MOST_TEXT = 10_000
+_MOST_BLOBS = 100_000
+_MOST_NAMES = 1000
+
+
+def read_body(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that the body must be; an empty body is an empty object."""
+    if not body:
+        return {}
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ComputeError(f"the body is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ComputeError("the body is not a JSON object")
+    return found
+
+
+def read_spec(wire: Mapping[str, Any]) -> RunSpec:
+    """Return the run that the JSON describes.
+
+    Raises
+    ------
+    ComputeError
+        If a field is missing, unknown, or not what it should be; names the field.
+    """
+    for name, check in _FIELDS.items():
+        if name in wire and not check(wire[name]):
+            raise ComputeError(f"the field {name} of the run is not valid")
+    try:
+        spec = RunSpec.from_wire(dict(wire))
+    except (TypeError, ValueError) as error:
+        raise ComputeError(f"this is not a run: {error}") from error
+    spec_ask(spec)
+    return spec
+
+
+def spec_ask(spec: RunSpec) -> Ask:
+    """Return what the run asks for; `AskError` if that is malformed."""
+    return _ask(spec.cpu, spec.memory, spec.memory_high, spec.gpu, spec.layer)
+
+
+def read_plan(wire: Mapping[str, Any]) -> Ask:
+    """Return the ask that the JSON describes; `AskError` if it is malformed."""
+    return _ask(
+        wire.get("cpu", 1),
+        wire.get("memory"),
+        wire.get("memory_high"),
+        wire.get("gpu") or 0,
+        wire.get("layer") or "local",
+    )
+
+
+def _ask(cpu: object, low: object, high: object, gpu: object, layer: object) -> Ask:
+    ask = make_ask(cpu, None, gpu, layer)
+    low, high = _memory("memory", low), _memory("memory_high", high)
+    if low is not None and high is not None and low > high:
+        raise AskError(f"memory_high: {high} is less than memory, {low}")
+    return dataclasses.replace(ask, memory=low, memory_high=high)
+
+
+def _memory(name: str, value: object) -> int | None:
+    if value is None:
+        return None
+    if not _whole(value):
+        raise AskError(f"{name}: {show(value)} is not a number of bytes")
+    return parse_memory(f"{value}B", name)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _MOST_TEXT and "\0" not in value
+
+
+def _filled(value: object) -> bool:
+    return _text(value) and value != ""
+
+
+def _hash(value: object) -> bool:
+    return isinstance(value, str) and HASH.fullmatch(value) is not None
+
+
+def _hashes(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= _MOST_BLOBS and all(map(_hash, value))
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= _MOST_NAMES and all(map(_text, value))
+
+
+def _number(value: object) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and math.isfinite(float(value))  # type: ignore[arg-type]
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _retry(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    checks = {"retries": _whole, "retry_on": _names, "delay_s": _number}
+    return all(name in checks and checks[name](item) for name, item in value.items())
+
+
+def _maybe(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or check(value)
+
+
+_FIELDS: Mapping[str, Callable[[object], bool]] = {
+    "name": _text,
+    "layer": _filled,
+    "cpu": _number,
+    "memory": _maybe(_whole),
+    "memory_high": _maybe(_whole),
+    "interpreter": _filled,
+    "payload": _hash,
+    "environment": _hash,
+    "blobs": _hashes,
+    "retry": _retry,
+    "timeout_s": _maybe(lambda value: _number(value) and value > 0),  # type: ignore[operator]
+    "detached": lambda value: isinstance(value, bool),
+    "notebook": _text,
+    "cell": _text,
+    "preload": _names,
+    "gpu": _whole,
+}

@@ -1,0 +1,261 @@
+"""The pool service once it is up: everything wired together, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jupyter_compute
+from jupyter_compute import ask, places, settings
+from jupyter_compute.ask import Ask
+from jupyter_compute.errors import AskError, PoolError
+from jupyter_compute.layers.base import Layer
+from jupyter_compute.layers.local import measure
+from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
+from jupyter_compute.policy.fit import Grant, fit
+from jupyter_compute.pool.api import make_server
+from jupyter_compute.pool.bodies import spec_ask
+from jupyter_compute.pool.engine import Engine
+from jupyter_compute.pool.journal import Journal
+from jupyter_compute.pool.life import Life
+from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.runs import Runs
+from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.pool.telemetry import Telemetry
+from jupyter_compute.pool.upkeep import Limits, Upkeep
+
+__all__ = ["Service", "serve"]
+
+logger = logging.getLogger(__name__)
+
+_CANCEL_S = 5.0
+
+
+class Service:
+    """The pool of this user.
+
+    Parameters
+    ----------
+    scaler : Scaler
+        With the layers; may have launched a machine already.
+    clock : Clock
+    """
+
+    def __init__(self, scaler: Scaler, clock: Clock) -> None:
+        self._clock = clock
+        self._scaler = scaler
+        self._idle_s = ask.parse_time(settings.get("idle-timeout"), "idle-timeout")
+        abandoned_s = ask.parse_time(settings.get("abandoned-timeout"), "abandoned-timeout")
+        log_bytes = ask.parse_memory(settings.get("event-log.max-bytes"), "event-log.max-bytes")
+        self._journal = Journal(places.journal())
+        self._telemetry = Telemetry()
+        self._life = Life(self._journal, clock, abandoned_s, self._run_ended)
+        self.runs = Runs(self._journal, self._life, clock, log_bytes)
+        limits = Limits.from_settings(settings.get, measure().memory)
+        self._upkeep = Upkeep(self._journal, self._life.active, limits, clock)
+        self._engine = Engine(self)
+        self._life.attach(self._engine)
+        self._requests = 0
+        self._started = clock.now()
+        self._idle_since = clock.monotonic()
+        self._stopping = asyncio.Event()
+        self._told_to_stop = False
+        self._server = make_server(self)
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve the clients that connect to the socket, until told to stop or idle."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        for note in self._journal.notes:
+            logger.warning("%s", note)
+        address = await self._engine.open()
+        self._scaler.open(address, self._demand, self._life.fail_waiting)
+        count = self.runs.replay()
+        if count:
+            logger.warning("%d unfinished runs were taken on again", count)
+        self._server.add_socket(listener)
+        looking = loop.create_task(self._scaler.run(self._tick))
+        await self._stopping.wait()
+        looking.cancel()
+        await self._close()
+
+    async def _close(self) -> None:
+        self._close_door()
+        await self._end_cancelled()
+        self._life.close()
+        await self._scaler.close()
+        await self._engine.end()
+        await self._server.close_all_connections()
+        try:
+            await self._upkeep.close(spare_recent=not self._told_to_stop)
+        except OSError:
+            logger.exception("shared memory was not emptied")
+        self._journal.close()
+
+    async def _end_cancelled(self) -> None:
+        """Wait until the runs that a forced stop has cancelled have ended."""
+        end = self._clock.monotonic() + _CANCEL_S
+        while any(run.cancelled for run in self._life.active.values()):
+            if self._clock.monotonic() > end:
+                return
+            await asyncio.sleep(0.01)
+
+    def _close_door(self) -> None:
+        """Let no new client in: it finds no socket, and starts a service of its own."""
+        self._server.stop()
+        places.socket().unlink(missing_ok=True)
+
+    # for the API ------------------------------------------------------------------
+
+    def submit(self, spec: RunSpec) -> Run:
+        """Take on a run."""
+        run = self.runs.submit(spec, self._grant(spec_ask(spec)))
+        if not self._scaler.machines:
+            self._scaler.wake()
+        return run
+
+    def plan(self, ask: Ask) -> Mapping[str, Any]:
+        """Return where the ask would run and what it would be granted."""
+        grant = self._grant(ask)
+        return {
+            "layer": grant.offer.layer,
+            "machine": grant.offer.type,
+            "cpu": grant.cpu,
+            "memory": grant.memory,
+            "memory_high": grant.memory_high,
+            "usd_per_hour": grant.offer.usd_per_hour,
+            "notes": list(grant.notes),
+        }
+
+    def info(self) -> Mapping[str, Any]:
+        """Return version, process id and start of the service."""
+        idle_s = self._clock.monotonic() - self._idle_since
+        return {
+            "api": API_VERSION,
+            "version": jupyter_compute.__version__,
+            "pid": os.getpid(),
+            "started": self._started,
+            "idle_since": None if self._life.active else self._clock.now() - idle_s,
+        }
+
+    def status(self) -> Mapping[str, Any]:
+        """Return machines and active runs."""
+        active = list(self._life.active.values())
+        return {
+            "machines": self._scaler.to_wire(
+                self._telemetry.latest,
+                lambda machine: sum(run.machine_id == machine for run in active),
+            ),
+            "runs": [run.to_wire() for run in active],
+            "usd_per_hour": 0.0,
+            "today_usd": 0.0,
+            "version": jupyter_compute.__version__,
+            "pid": os.getpid(),
+            "started": self._started,
+            "notes": self._journal.notes,
+        }
+
+    def layers(self) -> Mapping[str, Any]:
+        """Return every layer with its offers."""
+        return {"layers": [_layer_wire(layer) for layer in self._scaler.layers.values()]}
+
+    def stop(self, force: bool) -> None:
+        """End the service once this call has been answered."""
+        active = list(self._life.active.values())
+        if active and not force:
+            raise PoolError(
+                f"{len(active)} run(s) are active",
+                hint="wait for them, cancel them, or force the stop",
+                status=409,
+            )
+        for run in active:
+            self.runs.cancel(run.id, "kill")
+        self._told_to_stop = True
+        self._close_door()
+        asyncio.get_running_loop().call_soon(self._stopping.set)
+
+    def called(self, more: int) -> None:
+        """Count requests; the pool is not idle while there are any."""
+        self._requests += more
+        self._idle_since = self._clock.monotonic()
+
+    # for the engine ---------------------------------------------------------------
+
+    def placed(self, attempt: str, machine: str) -> None:
+        """Pass on that an attempt has been given to a machine."""
+        found = self._scaler.machines.get(machine)
+        self._life.placed(attempt, machine, found.offer.type if found else machine)
+
+    def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Pass on what an attempt reports."""
+        self._life.happened(attempt, events)
+
+    def vanished(self, attempt: str, machine_lost: bool, message: str) -> None:
+        """Pass on that an attempt is over."""
+        self._telemetry.forget_attempt(attempt)
+        self._life.vanished(attempt, machine_lost, message)
+
+    def sampled(self, machine: str, sample: Mapping[str, Any]) -> None:
+        """Record a sample, and show it to those who follow the runs in it."""
+        self._telemetry.add(self._clock.now(), machine, sample)
+        for attempt, used in sample["attempts"].items():
+            self._life.sampled(attempt, used)
+
+    def joined(self, machine: str) -> None:
+        """Pass on that a machine has registered."""
+        self._scaler.joined(machine)
+
+    def left(self, machine: str) -> None:
+        """Pass on that a machine's connection is gone."""
+        self._telemetry.forget_machine(machine)
+        self._scaler.left(machine)
+
+    # inside -----------------------------------------------------------------------
+
+    def _grant(self, ask: Ask) -> Grant:
+        layer = self._scaler.layers.get(ask.layer)
+        if layer is None:
+            known = ", ".join(self._scaler.layers)
+            raise AskError(f"there is no layer {ask.layer!r}", hint=f"known: {known}")
+        oversize = settings.get(f"layers.{ask.layer}.oversize")
+        return fit(ask, layer.offers(), oversize)
+
+    def _demand(self) -> Mapping[str, int]:
+        return {"local": self._engine.demand()}
+
+    def _run_ended(self, run: Run) -> None:
+        self._idle_since = self._clock.monotonic()
+        self._upkeep.run_ended()
+
+    def _tick(self) -> None:
+        self._life.tick(lambda run: self._scaler.why_none(run.spec.layer))
+        self._upkeep.tick()
+        if self._life.active or self._requests:
+            self._idle_since = self._clock.monotonic()
+        elif self._clock.monotonic() - self._idle_since > self._idle_s:
+            self._stopping.set()
+
+
+def serve(listener: socket.socket, scaler: Scaler) -> None:
+    """Run the service on the socket until it ends."""
+    asyncio.run(_serve(listener, scaler))
+
+
+async def _serve(listener: socket.socket, scaler: Scaler) -> None:
+    await Service(scaler, SystemClock()).run(listener)
+
+
+def _layer_wire(layer: Layer) -> Mapping[str, Any]:
+    why_not = layer.why_not()
+    return {
+        "name": layer.name,
+        "configured": not why_not,
+        "offers": [offer.to_wire() for offer in layer.offers()],
+        "why_not": why_not,
+    }
