@@ -123,7 +123,7 @@ def spec(source: str, **fields: Any) -> dict[str, Any]:
 def start(**variables: str) -> subprocess.Popen[bytes]:
     """Start a service process in the current home, and return once it answers."""
     process = launch(**variables)
-    wait_until(lambda: places.socket().exists() or process.poll() is not None)
+    wait_until(lambda: _listens() or process.poll() is not None)
     assert ask("GET", "/v1/info").json["pid"] == process.pid
     return process
 
@@ -140,6 +140,11 @@ def launch(**variables: str) -> subprocess.Popen[bytes]:
             cwd="/",
             start_new_session=True,
         )
+
+
+def _listens() -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(places.socket())) == 0
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..policy.lifecycle import TIMERS
 from . import limits
+from .cgroup import Group
 from .channel import STACK_SIGNAL, Frames, encode
 from .nursery import Child
 from .output import Output
@@ -43,12 +44,18 @@ class Attempt:
         The attempt as the pool described it.
     send : callable
         Takes a list of events; the last event is ``ended``.
+    group : Group, optional
+        Where the kernel enforces the memory limit.
     """
 
     def __init__(
-        self, spec: dict[str, Any], send: Callable[[list[dict[str, Any]]], None]
+        self,
+        spec: dict[str, Any],
+        send: Callable[[list[dict[str, Any]]], None],
+        group: Group | None = None,
     ) -> None:
         self.spec = spec
+        self._group = group
         self.use = Use()
         self._loop = asyncio.get_running_loop()
         self._output = Output(send)
@@ -85,7 +92,9 @@ class Attempt:
         watch = asyncio.ensure_future(self._watch(child))
         try:
             job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
-            job["directories"] = directories
+            job |= {"directories": directories, "grouped": self._group is not None}
+            if self._group is not None:
+                self._group.hold(child.pid, self.spec["memory"])
             with contextlib.suppress(ConnectionError):
                 await self._loop.sock_sendall(child.control, encode("j", json.dumps(job).encode()))
             await self._over.wait()
@@ -97,6 +106,8 @@ class Attempt:
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
             child.close()
+            if self._group is not None:
+                self._group.remove()
             if self._ladder is not None:
                 self._ladder.cancel()
 
@@ -145,6 +156,10 @@ class Attempt:
             if now - last_time >= TIMERS.sample_s:
                 use.cpu_used = max(0.0, use.cpu_s - last_cpu) / (now - last_time)
                 last_time, last_cpu = now, use.cpu_s
+            if self._group is not None and self._group.ran_out():
+                use.memory_peak = max(use.memory_peak, limit)
+                await self._stop_at_limit(child, "memory")
+                return
             if memory > limit:
                 await self._stop_at_limit(child, "memory")
                 return
@@ -203,6 +218,12 @@ class Attempt:
         if event["kind"] == "started":
             self._started = time.monotonic()
             self._output.event(event)
+        elif event["kind"] == "finishing":
+            assert self._child is not None
+            assert self._group is not None
+            self._group.release()
+            with contextlib.suppress(OSError):
+                self._child.control.send(encode("j", b"{}"))
         elif event["kind"] == "ended":
             self._envelope = event["envelope"]
             self.use.cpu_s = max(self.use.cpu_s, event["cpu_s"])
@@ -221,6 +242,9 @@ class Attempt:
                 self._output.text(kind, data)
         self._read_stack()
         if self._envelope is None:
+            if not self._stop_reason and self._group is not None and self._group.ran_out():
+                self._stop_reason = "memory"
+                self.use.memory_peak = max(self.use.memory_peak, self.spec["memory"])
             status = child.exited.result() if child.exited.done() else 0
             self._finish(self._died(os.waitstatus_to_exitcode(status)))
             return

@@ -101,21 +101,32 @@ def _run(
         payload, maps = values.fetch(blobs, job["payload"], namespace)
     except Exception as error:  # noqa: BLE001 - any object's own code may run here
         return outcome.not_loaded(error)
+    inputs = Inputs(payload["values"], namespace, job["blobs"], maps)
     channel.event({"kind": "started", "pid": os.getpid()})
+
+    def finishing() -> None:
+        """Have the kernel's limit lifted: what is returned is not part of the ask."""
+        if job["grouped"]:
+            channel.event({"kind": "finishing"})
+            channel.receive()
+
     if payload["kind"] == "call":
-        envelope = _call(shell, blobs, payload)
+        envelope = _call(shell, blobs, payload, finishing)
     else:
-        namespace.update(payload["values"])
-        inputs = Inputs(payload["values"], namespace, job["blobs"], maps)
-        envelope = _cell(shell, blobs, payload, inputs)
+        envelope = _cell(shell, blobs, payload, inputs, finishing)
     envelope["notes"] = notes + envelope.get("notes", [])
     return envelope
 
 
 def _cell(
-    shell: ChildShell, blobs: Blobs, payload: dict[str, Any], inputs: Inputs
+    shell: ChildShell,
+    blobs: Blobs,
+    payload: dict[str, Any],
+    inputs: Inputs,
+    finishing: Callable[[], None],
 ) -> dict[str, Any]:
     namespace = shell.user_ns
+    namespace.update(payload["values"])
     before = dict(namespace)
     shell.compile.filename = payload["filename"]
     shell.ast_node_interactivity = payload["interactivity"]
@@ -134,6 +145,7 @@ def _cell(
             preprocessing_exc_tuple=broken,
         ),
     )
+    finishing()
     error = result.error_before_exec or result.error_in_exec
     written = outcome.Written.since(before, namespace, inputs, payload["out"])
     if error is None:
@@ -144,7 +156,9 @@ def _cell(
     return outcome.failed(blobs, namespace, error, partial)
 
 
-def _call(shell: ChildShell, blobs: Blobs, payload: dict[str, Any]) -> dict[str, Any]:
+def _call(
+    shell: ChildShell, blobs: Blobs, payload: dict[str, Any], finishing: Callable[[], None]
+) -> dict[str, Any]:
     shell.user_ns.update(payload["values"])
 
     async def run() -> Any:
@@ -153,6 +167,7 @@ def _call(shell: ChildShell, blobs: Blobs, payload: dict[str, Any]) -> dict[str,
         return await returned if asyncio.iscoroutine(returned) else returned
 
     value = _in_loop(shell, run)
+    finishing()
     return outcome.returned(blobs, shell.user_ns, value)
 
 

@@ -75,17 +75,16 @@ def proportional_memory(pids: Sequence[int]) -> int | None:
 
     Forked processes share most of their pages; resident memory counts them in each.
     """
-    total = 0
-    for pid in pids:
-        try:
-            text = (_PROC / str(pid) / "smaps_rollup").read_text()
-        except OSError:
-            return None
-        total += next(
-            (int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")),
-            0,
-        )
-    return total
+    found = [text for pid in pids if (text := _rollup(pid))]
+    lines = [line for text in found for line in text.splitlines() if line.startswith("Pss:")]
+    return sum(int(line.split()[1]) * 1024 for line in lines) if lines else None
+
+
+def _rollup(pid: int) -> str:
+    try:
+        return (_PROC / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return ""
 
 
 def kill_tree(pid: int, number: int = signal.SIGKILL) -> None:

@@ -12,6 +12,7 @@ from ..blobs import Blobs
 from ..policy.lifecycle import TIMERS
 from . import limits
 from .attempt import Attempt
+from .cgroup import Group, find_parent
 from .nursery import Nursery, NurseryFailed
 
 __all__ = ["Runner"]
@@ -41,6 +42,7 @@ class Runner:
         self._nurseries: dict[tuple[str, ...], Nursery] = {}
         self._retiring: dict[int, asyncio.TimerHandle] = {}
         available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+        self._groups = find_parent()
         self._cores = limits.Cores(sorted(available))
 
     def warm(self, interpreter: str, variables: dict[str, str], package: str) -> None:
@@ -52,7 +54,8 @@ class Runner:
         """Run an attempt; its events say how it went. Return once its processes are gone."""
         found = json.loads(spec)
         name = found["attempt"]
-        attempt = Attempt(found, lambda events: self._send(name, events))
+        group = Group.create(self._groups, name) if self._groups is not None else None
+        attempt = Attempt(found, lambda events: self._send(name, events), group)
         self._attempts[name] = attempt
         try:
             await self._run(attempt)

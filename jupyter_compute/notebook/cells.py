@@ -23,22 +23,6 @@ from .translation import Transform, compile_cell, ipython_transform
 
 __all__ = ["Cell", "analyse"]
 
-_STRAIGHT = (
-    ast.AnnAssign,
-    ast.Assert,
-    ast.Assign,
-    ast.AsyncFunctionDef,
-    ast.AugAssign,
-    ast.ClassDef,
-    ast.Delete,
-    ast.Expr,
-    ast.FunctionDef,
-    ast.Import,
-    ast.ImportFrom,
-    ast.Pass,
-)
-"""Statements after which the next one runs, or none."""
-
 _UNSEEN = frozenset({"eval", "exec", "globals", "locals"})
 """Builtins through which code reaches names that it does not spell out."""
 
@@ -181,14 +165,15 @@ class _Reader:
         text: set[str] = set()
         exposed: set[str] = set()
         assigned: set[str] = set()
-        straight = True
+        certain = True
         for node in tree.body:
             found = self._statement(node, calls)
             text |= found.text
             exposed |= found.loads | found.text
             self.dynamic |= found.dynamic
-            straight = straight and isinstance(node, _STRAIGHT) and not found.dynamic
-            if straight:
+            certain = certain and not found.dynamic
+            if certain:
+                # Whatever the statements above did, this one runs before those below.
                 assigned |= _targets(node) - exposed
         where = functools.partial(lines_reading, code)
         refusals.check_calls(calls, self._bound, where, names.writes, self.namespace)
@@ -272,7 +257,7 @@ class _Reader:
 
 
 def _targets(statement: ast.stmt) -> set[str]:
-    """Return the names that a straight statement certainly assigns."""
+    """Return the names that a statement certainly assigns, if it is a simple one."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):

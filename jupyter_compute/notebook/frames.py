@@ -26,7 +26,7 @@ def shown(error: BaseException) -> BaseException:
     always shows: it renders itself instead.
     """
     if shell() is not None and isinstance(error, ComputeError | KeyboardInterrupt):
-        error._render_traceback_ = functools.partial(_render, error)  # type: ignore[attr-defined]
+        vars(error)["_render_traceback_"] = functools.partial(_render, error)
     return error
 
 

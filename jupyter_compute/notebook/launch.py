@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import site
 import subprocess
 import sys
 import threading
@@ -104,10 +105,20 @@ def _spawn() -> subprocess.Popen[bytes]:
             stdout=subprocess.DEVNULL,
             stderr=log,
             cwd="/",
+            env=_environment(),
             start_new_session=True,
         )
     finally:
         os.close(log)
+
+
+def _environment() -> dict[str, str]:
+    """Return our variables, so that the service finds this package wherever we found it."""
+    root = str(Path(__file__).parents[2])
+    if root in {*site.getsitepackages(), site.getusersitepackages()}:
+        return dict(os.environ)
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([path, root] if path else [root])}
 
 
 def _failure(what: str) -> PoolError:

@@ -45,6 +45,10 @@ class Connection(http.client.HTTPConnection):
             self.close()
             raise
 
+    def __del__(self) -> None:
+        # A thread ends, or forgets its client, without a word.
+        self.close()
+
     def is_open(self) -> bool:
         """Tell whether the idle connection can be used; the service may have closed it."""
         if self.sock is None:

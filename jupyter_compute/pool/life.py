@@ -204,6 +204,7 @@ class Life:
             if run.timer is not None:
                 run.timer.cancel()
             run.log.close()
+        self.active.clear()  # what machines report while they are ended is not the runs' end
 
     # steps ------------------------------------------------------------------------
 
@@ -232,6 +233,9 @@ class Life:
         if run.cancelled:
             self._finish(run, envelope, "cancelled")
             return
+        if envelope.get("reason") in ("interrupted", "killed"):
+            # Nobody here asked for it: the machine is going away, and says so last.
+            envelope |= {"reason": "lost", "message": f"the machine {run.machine} ended"}
         decision = decide(
             envelope,
             run.spec.retry,

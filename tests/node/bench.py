@@ -10,9 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.node.runner import Runner
 from jupyter_compute.notebook import payload
+
+
+def gone(pid: int) -> bool:
+    """Tell whether the process ends; it may still be waiting for its parent to notice."""
+    try:
+        psutil.Process(pid).wait(5)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench import Bench
+from bench import Bench, gone
 
 
 def define(bench: Bench, source: str) -> None:
@@ -266,7 +266,7 @@ def test_what_is_left_running_is_ended_and_said(bench: Bench) -> None:
     )
     assert "1 process still running" in ran.notes
     assert "1 thread still running" in ran.notes
-    assert not Path(f"/proc/{ran.result.last}").exists()
+    assert gone(ran.result.last)
 
 
 def test_input_is_refused(bench: Bench) -> None:

@@ -6,22 +6,10 @@ import asyncio
 import os
 from pathlib import Path
 
-import psutil
 import pytest
-from bench import Bench
+from bench import Bench, gone
 
 SPIN = "import os\nprint('pid', os.getpid())\nwhile True: pass"
-
-
-def gone(pid: int) -> bool:
-    """Tell whether the process ends; it may still be waiting for its parent to notice."""
-    try:
-        psutil.Process(pid).wait(5)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    return True
 
 
 def test_too_much_memory(bench: Bench) -> None:
@@ -259,3 +247,11 @@ def test_closing_a_runner_ends_everything(tmp_path: Path) -> None:
     pid = own.loop.run(run())
     own.loop.close()
     assert gone(pid)
+
+
+def test_code_that_allocates_at_once_meets_the_kernels_limit(bench: Bench) -> None:
+    if bench.runner._groups is None:
+        pytest.skip("this host gives us no control groups")
+    envelope = bench.cell("b = bytearray(b'1') * 2**31", memory=300 * 10**6).envelope
+    assert envelope["reason"] == "memory"
+    assert envelope["peak"] < 700 * 10**6

@@ -60,6 +60,9 @@ PYTHON = {
     "async def": ("async def f():\n    return await other()", "other", "f", ""),
     "condition": ("if cond:\n    maybe = 1\nmaybe", "cond maybe", "maybe", ""),
     "assigned before": ("a = 1\nb = a + c", "c", "a b", ""),
+    "augmented, then assigned": ("a += 1\na = 2", "a", "a", ""),
+    "deleted, then assigned": ("del a\na = 2", "a", "a", "a"),
+    "assigned after a block": ("if c:\n    b\na = b = 1\na, b", "c b", "a b", ""),
     "assigned after": ("b = a\na = 1", "a", "a b", ""),
     "assigned in a loop": ("for i in r:\n    a = i\nprint(a)", "r a i", "a i", ""),
     "assigned in a try": ("try:\n    a = f()\nexcept OSError:\n    pass\na", "f a", "a", ""),
@@ -175,6 +178,9 @@ class TestInputs:
     def test_only_what_the_notebook_has(self):
         assert analyse("y = a + b + len(c)").inputs({"a": 1, "c": 2, "d": 3}) == ["a", "c"]
 
+    def test_pythons_own_stay(self):
+        assert analyse("print(open)").inputs({"print": print, "open": open}) == []
+
     @pytest.mark.parametrize("name", ["id", "print", "input", "exit", "remote"])
     def test_own_names_win_over_pythons(self, name):
         assert analyse(f"{name}(1)", namespace={name: 5}).inputs({name: 5}) == [name]
@@ -245,7 +251,7 @@ class TestRefusals:
         [
             ("x\0", "line 2, column 2"),
             ("a\nbc\ud800", "line 3, column 3"),
-            ("\0", "line 2, column 1"),
+            ("\0\nx", "line 2, column 1"),
         ],
     )
     def test_characters(self, source, where):
@@ -274,6 +280,7 @@ class TestRefusals:
             ("def f():\n    from getpass import getpass as ask\n    ask()", "line 4: ask"),
             ("secret()", "line 2: secret"),
             ("import builtins; builtins.input()", "line 2: builtins.input"),
+            ("from builtins import input\ninput()", "line 3: input"),
             ("import IPython; IPython.embed()", "line 2: IPython.embed"),
             ("%time input()", "line 2: input"),
             ("%%time\n\nbreakpoint()", "line 4: breakpoint"),
