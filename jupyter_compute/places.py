@@ -18,7 +18,6 @@ from jupyter_compute.errors import PoolError
 __all__ = [
     "blob_dirs",
     "data_dir",
-    "event_log",
     "journal",
     "private_directory",
     "rotate_service_log",
@@ -110,11 +109,6 @@ def journal() -> Path:
 def run_dir() -> Path:
     """Return the directory of the runs' event logs."""
     return private_directory(data_dir() / "runs")
-
-
-def event_log(run_id: str) -> Path:
-    """Return the file with the events of one run."""
-    return run_dir() / f"{run_id}.jsonl"
 
 
 def blob_dirs() -> list[Path]:

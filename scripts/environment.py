@@ -67,7 +67,7 @@ def _provide_pip(python: Path) -> None:
 
 
 def _has_pip(python: Path) -> bool:
-    command = [python, "-c", "import pip"]
+    command = [str(python), "-c", "import pip"]
     return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 

@@ -248,10 +248,6 @@ class Attempt:
             status = child.exited.result() if child.exited.done() else 0
             self._finish(self._died(os.waitstatus_to_exitcode(status)))
             return
-        left = len(limits.tree(child.pid)) - 1
-        if left > 0:
-            notes = [f"{left} process{'es' * (left > 1)} still running at the end: ended"]
-            self._envelope["notes"] = self._envelope.get("notes", []) + notes
         self._finish(self._envelope)
 
     def _died(self, code: int) -> dict[str, Any]:

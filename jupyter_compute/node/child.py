@@ -26,7 +26,7 @@ import threadpoolctl
 
 from .. import values
 from ..blobs import Blobs
-from . import outcome
+from . import limits, outcome
 from .changes import Inputs
 from .channel import Channel, TextStream
 from .shell import ChildShell, refuse_input
@@ -221,6 +221,9 @@ def _leftovers() -> list[str]:
     """Say what the code left running: it ends with this process."""
     main = threading.main_thread()
     threads = sum(t is not main and not t.daemon for t in threading.enumerate())
-    if not threads:
-        return []
-    return [f"{threads} thread{'s' * (threads > 1)} still running at the end: ended"]
+    processes = len(limits.tree(os.getpid())) - 1
+    return [
+        f"{number} {what}{'' if number == 1 else plural} still running at the end: ended"
+        for number, what, plural in ((threads, "thread", "s"), (processes, "process", "es"))
+        if number
+    ]

@@ -67,9 +67,12 @@ async def _serve(options: argparse.Namespace) -> None:
     try:
         await asyncio.wait([lease.address, ended], return_when=asyncio.FIRST_COMPLETED)
         if lease.address.done():
-            await node.join(lease.address.result())
-            left = asyncio.ensure_future(node.worker.finished())
-            await asyncio.wait([ended, left], return_when=asyncio.FIRST_COMPLETED)
+            # The owner may go while the scheduler is still being looked for.
+            serving = asyncio.ensure_future(node.serve(lease.address.result()))
+            await asyncio.wait([ended, serving], return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+            serving.cancel()
     finally:
         await node.close()
 
@@ -117,12 +120,17 @@ class _Node:
         await self.worker
         self._sampling = asyncio.ensure_future(self._sample())
 
+    async def serve(self, address: str) -> None:
+        """Join the scheduler, and return once it does not want this machine any more."""
+        await self.join(address)
+        await self.worker.finished()
+
     async def close(self) -> None:
         """Leave nothing behind."""
         if self._sampling is not None:
             self._sampling.cancel()
         self.runner.close()
-        if self.worker is not None:
+        if self._sampling is not None:
             await self.worker.close(nanny=False, reason="the node ends", timeout=2)
 
     def _send(self, attempt: str, events: list[dict[str, Any]]) -> None:

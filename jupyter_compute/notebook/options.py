@@ -209,10 +209,9 @@ def _find(word: Word, known: list[Option], command: str) -> Option:
     bare = name[dashes.end() :] if dashes else name
     near = [f"--{option.name}" for option in _nearest(bare, known)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"{command} --help lists them"
-    if not name.startswith("--") or (dashes and dashes[0] != "--"):
+    rule = f"is not an option of {command}"
+    if not name.startswith("--"):
         rule = "does not begin with two hyphens, as options do"
-    else:
-        rule = f"is not an option of {command}"
     raise AskError(f"{show(name)} {rule}{odd_characters(name)}", hint=hint)
 
 
@@ -235,7 +234,7 @@ def _take_value(option: Option, words: list[Word]) -> str:
     found = [inline] if equals else []
     if option.value and not equals and words and (words[0].quoted or words[0].text[:2] != "--"):
         found.append(words.pop(0).text)
-    while words and (words[0].quoted or not _is_option(words[0])):
+    while words and not _is_option(words[0]):
         found.append(words.pop(0).text)
     text = " ".join(found)
     if not option.value and (found or equals):

@@ -66,7 +66,7 @@ class Life:
         self._executor: Executor
 
     def attach(self, executor: Executor) -> None:
-        """Set where attempts go. Nothing can begin before."""
+        """Set where attempts go."""
         self._executor = executor
 
     # asked ------------------------------------------------------------------------
@@ -104,7 +104,8 @@ class Life:
             return
         self._write(self._journal.placed, run.id, run.attempt, machine_id, self._clock.now())
         run.machine_id, run.machine = machine_id, machine
-        self._enter(run, "starting", f"on {machine}")
+        run.state, run.reason = "starting", f"on {machine}"
+        run.log.append([state_event(run)])
 
     def happened(self, attempt: str, events: Sequence[Event]) -> None:
         """The machine reports what the attempt does. What comes late is dropped."""
@@ -169,15 +170,14 @@ class Life:
             if abandoned and not (run.spec.detached or run.cancelled):
                 run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
                 self.cancel(run, "kill")
-            elif run.machine_id is None and run.timer is None:
-                if now - run.explained >= _REASON_S:
-                    run.explained = now
-                    self._explain(run, no_machine(run))
+            elif _waits(run) and now - run.explained >= _REASON_S:
+                run.explained = now
+                self._explain(run, no_machine(run))
 
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
         for run in list(self.active.values()):
-            if run.machine_id is None and run.timer is None and run.spec.layer == layer:
+            if _waits(run) and run.spec.layer == layer:
                 self._executor.withdraw(run.attempt_id)
                 self._attempt_over(run, died("start", message))
 
@@ -287,10 +287,6 @@ class Life:
         self._executor.withdraw(run.attempt_id)
         self._finish(run, died("killed", f"{run.machine} did not answer"), "cancelled")
 
-    def _enter(self, run: Run, state: RunState, reason: str) -> None:
-        run.state, run.reason = state, reason
-        run.log.append([state_event(run)])
-
     def _explain(self, run: Run, no_machine: str) -> None:
         reason = no_machine or self._executor.why_waiting(run.attempt_id)
         if reason and reason != run.reason:
@@ -309,3 +305,8 @@ class Life:
             step(*values)
         except PoolError:
             logger.exception("a run goes on without its record")
+
+
+def _waits(run: Run) -> bool:
+    """Tell whether the run waits for a machine: not for a pause to end, nor for its end."""
+    return run.machine_id is None and run.timer is None

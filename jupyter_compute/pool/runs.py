@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from jupyter_compute import places
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy.fit import Grant
 from jupyter_compute.pool.events import EventLog, Follower
@@ -28,14 +28,19 @@ class Runs:
     journal : Journal
     life : Life
     clock : Clock
+    directory : path
+        Where the event logs are.
     log_bytes : int
         What is kept of one run's output.
     """
 
-    def __init__(self, journal: Journal, life: Life, clock: Clock, log_bytes: int) -> None:
+    def __init__(
+        self, journal: Journal, life: Life, clock: Clock, directory: Path, log_bytes: int
+    ) -> None:
         self._journal = journal
         self._life = life
         self._clock = clock
+        self._directory = directory
         self._log_bytes = log_bytes
         self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
 
@@ -51,7 +56,7 @@ class Runs:
         run = Run(
             id=run_id,
             spec=spec,
-            log=EventLog(places.event_log(run_id), self._log_bytes, self._clock.now),
+            log=EventLog(self._path(run_id), self._log_bytes, self._clock.now),
             created=self._clock.now(),
             cpu=grant.cpu,
             memory=grant.memory,
@@ -126,15 +131,18 @@ class Runs:
         left = self._journal.unfinished()
         for item in left:
             spec = RunSpec.from_wire(dict(item.spec))
-            log = EventLog.load(places.event_log(item.record["id"]), self._log_bytes)
+            log = EventLog.load(self._path(item.record["id"]), self._log_bytes)
             self._life.resume(Run.from_record(spec, item.record, log), item.placed)
         return len(left)
+
+    def _path(self, run_id: str) -> Path:
+        return self._directory / f"{run_id}.jsonl"
 
     def _ended_log(self, run_id: str) -> EventLog:
         log = self._logs.get(run_id)
         if log is None:
             record = self.wire(run_id)
-            log = EventLog.load(places.event_log(run_id), self._log_bytes)
+            log = EventLog.load(self._path(run_id), self._log_bytes)
             if not log.ended:
                 # The service was killed after it had journalled the end.
                 log.append([end_event(record)])

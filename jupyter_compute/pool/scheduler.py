@@ -76,7 +76,7 @@ class FitScheduler(Scheduler):
     ) -> None:
         extensions = dict(kwargs.pop("extensions", None) or DEFAULT_EXTENSIONS)
         extensions.pop("stealing", None)
-        super().__init__(**{**kwargs, "extensions": extensions, "allowed_failures": 0})
+        super().__init__(extensions=extensions, **kwargs)
         self._ageing_s = ageing_s
         self._monotonic = monotonic
         self._line = Line()
@@ -175,7 +175,7 @@ class FitScheduler(Scheduler):
         """Start the first task of a shape if there is room for it. Tell whether it was."""
         ts = place.task
         if ts.resource_restrictions and self._best_machine(ts, place.rank) is None:
-            return False
+            return False  # cheaper than a transition that comes to nothing
         self.transitions({ts.key: "processing"}, stimulus_id)
         return self._line.get(ts.key) is not place
 

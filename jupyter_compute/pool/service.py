@@ -55,7 +55,7 @@ class Service:
         self._journal = Journal(places.journal())
         self._telemetry = Telemetry()
         self._life = Life(self._journal, clock, abandoned_s, self._run_ended)
-        self.runs = Runs(self._journal, self._life, clock, log_bytes)
+        self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         limits = Limits.from_settings(settings.get, measure().memory)
         self._upkeep = Upkeep(self._journal, self._life.active, limits, clock)
         self._engine = Engine(self)

@@ -91,6 +91,7 @@ def _log_to(path: Path) -> None:
     """Send stderr, also that of the nodes, to the log, which does not grow without end."""
     places.rotate_service_log()
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchmod(log, 0o600)
     os.dup2(log, sys.stderr.fileno())
     os.close(log)
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")

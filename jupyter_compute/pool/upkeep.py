@@ -140,9 +140,9 @@ class Upkeep:
     def forget_old_runs(self) -> None:
         """Drop the runs that are too old, too many, or whose logs are too large."""
         oldest = self._clock.now() - self._limits.runs_s
-        total, dropped = 0, []
+        directory, total, dropped = places.run_dir(), 0, []
         for number, (run_id, ended) in enumerate(self._journal.ended_runs()):
-            log = places.event_log(run_id)
+            log = directory / f"{run_id}.jsonl"
             total += log.stat().st_size if log.exists() else 0
             too_many = number >= self._limits.max_runs or total > self._limits.log_bytes
             if ended < oldest or too_many:
@@ -150,4 +150,4 @@ class Upkeep:
         if dropped:
             self._journal.forget(dropped)
             for run_id in dropped:
-                places.event_log(run_id).unlink(missing_ok=True)
+                (directory / f"{run_id}.jsonl").unlink(missing_ok=True)

@@ -107,7 +107,7 @@ def test_a_reserve_is_kept(tmp_path: Path, total: int, left: int) -> None:
 def test_a_node_starts_once_learns_the_address_and_ends_when_told(tmp_path: Path) -> None:
     heard = tmp_path / "heard"
     code = f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.readline()); sys.stdin.read()"
-    layer = LocalLayer(command=lambda machine, offer: [sys.executable, "-c", code])
+    layer = LocalLayer(command=lambda *_: [sys.executable, "-c", code])
     offer = Offer("local", "local", cpu=1, memory=GIB)
     layer.launch(offer, "m1")
     layer.launch(offer, "m1")
@@ -124,13 +124,13 @@ def test_a_node_starts_once_learns_the_address_and_ends_when_told(tmp_path: Path
 @pytest.mark.slow
 def test_a_node_that_does_not_end_by_itself_is_killed() -> None:
     code = "import time\nwhile True: time.sleep(1)"
-    layer = LocalLayer(command=lambda machine, offer: [sys.executable, "-c", code])
+    layer = LocalLayer(command=lambda *_: [sys.executable, "-c", code])
     layer.launch(Offer("local", "local", cpu=1, memory=GIB), "m1")
     services.wait_until(lambda: layer.terminate("m1"))
 
 
 def test_a_node_that_died_is_listed_with_the_reason_until_it_is_terminated() -> None:
-    layer = LocalLayer(command=lambda machine, offer: [sys.executable, "-c", "raise SystemExit(3)"])
+    layer = LocalLayer(command=lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
     layer.launch(Offer("local", "local", cpu=1, memory=GIB), "m1")
     services.wait_until(lambda: layer.list()[0].state == "gone")
     assert layer.list()[0].why == "its process ended with exit code 3"

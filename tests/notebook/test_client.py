@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -94,6 +97,7 @@ def test_many_starters_find_one_service(home: Home) -> None:
 
 def test_a_service_that_cannot_start_is_reported_with_its_log(home: Home) -> None:
     places.journal().mkdir()
+    home.service_was_killed = True
     with pytest.raises(PoolError, match="could not be started") as caught:
         Client().info()
     assert "journal.sqlite" in caught.value.message
@@ -102,8 +106,6 @@ def test_a_service_that_cannot_start_is_reported_with_its_log(home: Home) -> Non
 
 def test_the_wait_for_a_service_can_be_interrupted(home: Home) -> None:
     with places.start_lock().open("w") as held:
-        import fcntl
-
         fcntl.flock(held, fcntl.LOCK_EX)
         threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
         began = time.monotonic()
@@ -214,9 +216,6 @@ def test_a_busy_service_of_another_version_needs_a_restart(home: Home) -> None:
         "from jupyter_compute.model import RunSpec\n"
         "print(Client().submit_only(RunSpec.from_wire(json.load(sys.stdin))))"
     )
-    import dataclasses
-    import json
-
     detached = dataclasses.replace(spec, detached=True)
     subprocess.run(
         [sys.executable, "-c", code], input=json.dumps(detached.to_wire()), text=True, check=True

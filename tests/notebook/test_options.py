@@ -54,6 +54,7 @@ REFUSED = [
     (1, "8 --cpu 2", "'8' belongs to no option; they begin with --; e.g. --cpu 2"),
     (1, '"--cpu" 2', "'--cpu' belongs to no option; they begin with --; e.g. --cpu 2"),
     (1, "--quiet yes", "--quiet takes no value, but 'yes' follows; e.g. --quiet"),
+    (1, "--cpu 2 '--quiet'", f"--cpu: '2 --quiet' {CPU}"),
     (1, "--quiet=", "--quiet takes no value, but '' follows; e.g. --quiet"),
     (2, "--memory 32", "--memory: '32' has no unit: 32 what? 32G or 32GiB"),
     (2, "--memory 8..64G", "--memory: '8' has no unit: 8 what? 8G or 8GiB"),
@@ -149,6 +150,7 @@ REFUSED = [
     (13, "--memroy 8G", f"'--memroy' {UNKNOWN}; did you mean --memory?"),
     (13, "--retry_on OSError", f"'--retry_on' {UNKNOWN}; did you mean --retry-on?"),
     (13, "-cpu 8", f"'-cpu' {HYPHENS}; did you mean --cpu?"),
+    (13, "---cpu 8", f"'---cpu' {UNKNOWN}; did you mean --cpu?"),
     (13, "--cores 8", f"'--cores' {UNKNOWN}; did you mean --cpu?"),
     (13, "--sparkle", f"'--sparkle' {UNKNOWN}; %%remote --help lists them"),
     (14, '--name "my run', f"'\"my run': {CLOSE}"),
@@ -336,6 +338,12 @@ def test_names_are_normalised_as_python_normalises_them():
     assert found.inputs == ("fi", "x")
     assert found.bg == "fi"
     assert found.catch == "\u00c5"
+
+
+def test_a_label_has_at_most_200_characters():
+    assert parse_line(f"--name {'x' * 200}").name == "x" * 200
+    rule = "is not one line of 1 to 200 characters"
+    assert refusal(f"--name {'x' * 201}") == f"--name: '{'x' * 59}…' {rule}; e.g. \"my run\""
 
 
 def test_a_label_may_hold_any_visible_text():

@@ -68,35 +68,29 @@ async def test_reservation_ends_with_the_task_that_held_it(pool):
     await pool.until(lambda: pool.state("b") == "processing")
 
 
+@pytest.mark.parametrize("how", ["it drains", "it is lost", "it pauses"])
 @pool_test
-async def test_reservation_moves_when_its_machine_drains(pool):
+async def test_reservation_moves_when_its_machine_can_no_longer_serve(pool, how):
     await pool.machine("first", 4)
     second = await pool.machine("second", 4)
-    await pool.runs(("a", 3), ("b", 2), ("large", 4), ("x", 2))
+    await pool.runs(("a", 3), ("b", 2), ("large", 4), ("x", 2), ("tiny", 0.1))
     assert [pool.where(name) for name in "abx"] == ["first", "second", "second"]
+    assert pool.where("tiny") == "first"
     pool.now = 10
     await pool.end("x")
-    assert "3 of 4 cpu" not in pool.scheduler.waiting_reason("large")
-    pool.scheduler.drain(second)
-    await pool.runs(("c", 1))
-    assert pool.waiting() == ["large", "c"]
-    await pool.end("a")
-    assert pool.where("large") == "first"
-
-
-@pool_test
-async def test_reservation_moves_when_its_machine_is_lost(pool):
-    await pool.machine("first", 4)
-    await pool.machine("second", 4)
-    await pool.runs(("a", 3), ("b", 2), ("large", 4), ("x", 1))
-    pool.now = 10
-    await pool.runs(("y", 1))
-    assert pool.waiting() == ["large", "y"]
-    await pool.workers["second"].close()
-    await pool.end("x")
-    assert pool.waiting() == ["large", "y"]
-    await pool.end("a")
-    assert pool.where("large") == "first"
+    match how:
+        case "it drains":
+            pool.scheduler.drain(second)
+        case "it is lost":
+            await pool.workers["second"].close()
+        case "it pauses":
+            pool.scheduler.handle_worker_status_change("paused", second, "test")
+            await pool.end("tiny")
+    await pool.runs(("c", 0.5))
+    assert "large" in pool.waiting()
+    assert "c" in pool.waiting()
+    await pool.end("a", *({"tiny"} if how != "it pauses" else ()))
+    await pool.until(lambda: pool.where("large") == "first")
 
 
 @pool_test

@@ -257,12 +257,12 @@ def test_status_shows_machine_and_run() -> None:
     assert run["memory_used"] > 0
 
 
-def test_a_thousand_runs_queue_and_are_listed() -> None:
+def test_hundreds_of_runs_queue_and_are_listed() -> None:
     cpus = services.ask("GET", "/v1/layers").json["layers"][0]["offers"][0]["cpu"]
     holder = services.submit("import time\ntime.sleep(60)", cpu=cpus)
     holder.until(kind="started")
     wire = services.spec("1", cpu=cpus)
-    ids = [services.ask("POST", "/v1/runs?follow=0", wire).json["id"] for _ in range(1000)]
+    ids = [services.ask("POST", "/v1/runs?follow=0", wire).json["id"] for _ in range(200)]
     active = {run["id"] for run in services.ask("GET", "/v1/status").json["runs"]}
     assert active >= set(ids)
     for run_id in ids:

@@ -40,9 +40,7 @@ def _node(pid: int) -> int:
 
 
 def test_fifty_starters_end_up_with_one_service() -> None:
-    code = (
-        "from jupyter_compute.notebook.client import Client; print(Client().info()['pid'])"
-    )
+    code = "from jupyter_compute.notebook.client import Client; print(Client().info()['pid'])"
     starters = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(50)

@@ -1,0 +1,89 @@
+"""Machines that fail to start: tried three times, then those who wait are told."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+
+from jupyter_compute.layers.local import LocalLayer
+from jupyter_compute.model import Offer, SystemClock
+from jupyter_compute.policy.lifecycle import Timers
+from jupyter_compute.pool.scaler import Scaler
+
+BROKEN = [sys.executable, "-c", "raise SystemExit(3)"]
+MUTE = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+
+class _Pool:
+    """Waits for a machine until it is told that there will be none."""
+
+    def __init__(self, scaler: Scaler) -> None:
+        self.waiting = 1
+        self.messages: list[str] = []
+        scaler.open("tcp://127.0.0.1:1", self.demand, self.give_up)
+
+    def demand(self) -> Mapping[str, int]:
+        return {"local": self.waiting}
+
+    def give_up(self, layer: str, message: str) -> None:
+        self.waiting = 0
+        self.messages.append(message)
+
+
+async def _until_given_up(command: list[str], deadline_s: float) -> tuple[str, list[str]]:
+    launched: list[str] = []
+
+    def node(machine: str, offer: Offer) -> list[str]:
+        launched.append(machine)
+        return command
+
+    layer = LocalLayer(command=node)
+    scaler = Scaler({"local": layer}, SystemClock(), Timers(launch_deadline_s=deadline_s))
+    pool = _Pool(scaler)
+    while not pool.messages:
+        await scaler.look()
+        assert len(scaler.machines) <= 1
+        await asyncio.sleep(0.01)
+    await scaler.close()
+    assert layer.list() == []
+    return pool.messages[0], launched
+
+
+def test_one_that_ends_at_once() -> None:
+    message, launched = asyncio.run(_until_given_up(BROKEN, 60))
+    assert message.startswith("3 machines in a row failed to start")
+    assert "exit code 3" in message
+    assert len(set(launched)) == 3
+
+
+def test_one_that_never_joins() -> None:
+    message, launched = asyncio.run(_until_given_up(MUTE, 0.1))
+    assert "did not join within 0.1 s" in message
+    assert len(set(launched)) == 3
+
+
+def test_a_machine_that_joined_and_left_is_replaced_only_on_demand() -> None:
+    async def go() -> None:
+        layer = LocalLayer(command=lambda *_: MUTE)
+        scaler = Scaler({"local": layer}, SystemClock())
+        pool = _Pool(scaler)
+        assert scaler.why_none("local") == "waiting for local to start"
+        await scaler.look()
+        (first,) = scaler.machines
+        assert scaler.why_none("local") == "starting local"
+        scaler.joined(first)
+        assert scaler.why_none("local") == ""
+        pool.waiting = 0
+        scaler.left(first)
+        while scaler.machines:
+            await scaler.look()
+            await asyncio.sleep(0.01)
+        pool.waiting = 1
+        await scaler.look()
+        (second,) = scaler.machines
+        assert second != first
+        await scaler.close()
+        assert layer.list() == []
+
+    asyncio.run(go())
