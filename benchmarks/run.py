@@ -221,9 +221,9 @@ def row(what: str, times: list[float], note: str = "") -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
-    lines = ["| | median | min–max | n | |", "|---|---|---|---|---|"]
+    lines = ["| | median | min-max | n | |", "|---|---|---|---|---|"]
     for entry in rows:
-        spread = "" if entry["min"] is None else f"{entry['min']:.1f}–{entry['max']:.1f}"
+        spread = "" if entry["min"] is None else f"{entry['min']:.1f}-{entry['max']:.1f}"
         lines.append(
             f"| {entry['what']} | {entry['median']:.1f} {entry['unit']} | {spread}"
             f" | {entry['repetitions']} | {entry['note']} |"

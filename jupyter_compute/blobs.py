@@ -7,6 +7,7 @@ share the directories: a value moves by memory map, never through a socket.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import re
@@ -170,7 +171,7 @@ def _write_file(directory: Path, name: str, data: memoryview) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(partial, flags, 0o600)
     try:
-        with open(descriptor, "wb", buffering=0) as file:
+        with io.FileIO(descriptor, "wb") as file:
             for start in range(0, data.nbytes, _CHUNK):
                 rest = data[start : start + _CHUNK]
                 while rest.nbytes:

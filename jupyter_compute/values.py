@@ -145,15 +145,15 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _reduce_error(error: BaseException) -> tuple[Any, ...]:
-    made = error.__reduce_ex__(5)
+    made: str | tuple[Any, ...] = error.__reduce_ex__(5)
     if isinstance(made, str):
         raise TypeError(f"{type(error).__name__} is reduced to a name")
-    make, args, *state = made
+    make, args, state = (*made[:3], None)[:3]
     links = {
         name: getattr(error, name)
         for name in ("__traceback__", "__cause__", "__context__", "__suppress_context__")
     }
-    return _rebuild_error, (make, args, state[0] if state else None, links)
+    return _rebuild_error, (make, args, state, links)
 
 
 def _rebuild_error(
@@ -162,10 +162,10 @@ def _rebuild_error(
     """Make an exception again, also one whose constructor wants other arguments."""
     try:
         error = make(*args)
-    except Exception:  # noqa: BLE001 - a constructor of the user's
+    except Exception:
         if not isinstance(make, type):
             raise
-        error = make.__new__(make)
+        error = BaseException.__new__(make)
         error.args = args
     if state:
         error.__setstate__(state)

@@ -23,6 +23,10 @@ __all__ = ["Attempt", "Use"]
 
 _READ = 256 * 2**10
 _STACK_S = 0.3
+"""How long a child may take to start writing its stack."""
+
+_STACK_REST_S = 0.02
+"""And for the rest of it: it is written line by line, in microseconds."""
 
 
 @dataclass(slots=True)
@@ -67,6 +71,7 @@ class Attempt:
         self._stop_reason = ""
         self._ladder: asyncio.TimerHandle | None = None
         self._stack = ""
+        self._stack_written = asyncio.Event()
 
     def start_failed(self, message: str, hint: str = "") -> None:
         """End without a child ever having run."""
@@ -174,9 +179,9 @@ class Attempt:
         self._stop_reason = reason
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, STACK_SIGNAL)
-        end = time.monotonic() + _STACK_S
-        while not self._stack.endswith("\n") and time.monotonic() < end:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stack_written.wait(), _STACK_S)
+            await asyncio.sleep(_STACK_REST_S)
         limits.kill_tree(child.pid)
 
     def _read_control(self) -> None:
@@ -204,6 +209,8 @@ class Attempt:
     def _read_stack(self) -> None:
         assert self._child is not None
         self._stack += self._read_all(self._child.stack).decode(errors="replace")
+        if self._stack.endswith("\n"):
+            self._stack_written.set()
 
     def _read_all(self, descriptor: int) -> bytes:
         try:

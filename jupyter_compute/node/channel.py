@@ -126,7 +126,7 @@ class TextStream(io.TextIOBase):
     kind : {"o", "e"}
     """
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
     errors = "backslashreplace"
 
     def __init__(self, channel: Channel, kind: Kind) -> None:
@@ -136,6 +136,7 @@ class TextStream(io.TextIOBase):
         self.buffer = _Bytes(self)
 
     def write(self, text: str) -> int:
+        """Send the text at once."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if text:
@@ -143,12 +144,15 @@ class TextStream(io.TextIOBase):
         return len(text)
 
     def fileno(self) -> int:
+        """Return the descriptor that subprocesses may write to."""
         return 1 if self._kind == "o" else 2
 
     def writable(self) -> bool:
+        """Tell that text can be written."""
         return True
 
     def isatty(self) -> bool:
+        """Tell that nobody types here."""
         return False
 
 

@@ -67,7 +67,9 @@ def serve(shell: ChildShell, channel: Channel) -> None:
     envelope["notes"] = envelope.get("notes", []) + _leftovers()
     ctypes.CDLL(None).fflush(None)
     channel.drain()
-    own, reaped = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, reaped = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     channel.event(
         {
             "kind": "ended",
@@ -92,9 +94,7 @@ def find_pools() -> None:
         _pools = threadpoolctl.ThreadpoolController()
 
 
-def _run(
-    shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any]
-) -> dict[str, Any]:
+def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any]) -> dict[str, Any]:
     notes = _enter(blobs.read(job["environment"]), job)
     namespace = shell.user_ns
     try:
@@ -128,7 +128,7 @@ def _cell(
     namespace = shell.user_ns
     namespace.update(payload["values"])
     before = dict(namespace)
-    shell.compile.filename = payload["filename"]
+    shell.name_cell(payload["filename"])
     shell.ast_node_interactivity = payload["interactivity"]
     source = payload["source"]
     broken = None
@@ -198,7 +198,7 @@ def _enter(environment: bytes, job: dict[str, Any]) -> list[str]:
         time.tzset()
     sys.path[:] = found["path"]
     importlib.invalidate_caches()
-    builtins.input = refuse_input  # type: ignore[assignment]
+    builtins.input = refuse_input
     getpass.getpass = refuse_input
     sys.breakpointhook = refuse_input
     _tell_numpy(threads)

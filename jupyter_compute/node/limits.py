@@ -29,9 +29,12 @@ def children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - ten times a second
-            with contextlib.suppress(OSError), open(  # noqa: PTH123
-                f"/proc/{pid}/task/{thread}/children"
-            ) as file:
+            with (
+                contextlib.suppress(OSError),
+                open(  # noqa: PTH123
+                    f"/proc/{pid}/task/{thread}/children"
+                ) as file,
+            ):
                 found += map(int, file.read().split())
     return found
 

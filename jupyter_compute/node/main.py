@@ -65,7 +65,8 @@ async def _serve(options: argparse.Namespace) -> None:
     await loop.connect_read_pipe(lambda: lease, sys.stdin)
     ended = asyncio.ensure_future(lease.ended.wait())
     try:
-        await asyncio.wait([lease.address, ended], return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [lease.address, ended]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if lease.address.done():
             # The owner may go while the scheduler is still being looked for.
             serving = asyncio.ensure_future(node.serve(lease.address.result()))

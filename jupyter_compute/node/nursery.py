@@ -125,7 +125,7 @@ class Nursery:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         with theirs:
             try:
-                self._process = subprocess.Popen(  # noqa: S603 - the user's own interpreter
+                self._process = subprocess.Popen(
                     [interpreter, "-P", "-c", _PROGRAM, str(theirs.fileno()), package],
                     pass_fds=[theirs.fileno()],
                     env=dict(variables),
@@ -228,8 +228,10 @@ class Nursery:
         finally:
             ends.close_theirs()
         assert self._loop is not None
-        child = Child(pid, ends.ours, *ends.reads, exited=self._loop.create_future())
-        child.baseline, _ = limits.usage([pid])
+        output, error, stack = ends.reads
+        exited = self._loop.create_future()
+        baseline, _ = limits.usage([pid])
+        child = Child(pid, ends.ours, output, error, stack, exited, baseline)
         self._children[pid] = child
         return child
 

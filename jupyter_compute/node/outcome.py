@@ -13,7 +13,6 @@ from .. import values
 from ..blobs import Blobs
 from ..culprits import find_culprits, summary
 from .changes import Inputs
-from .shell import ChildShell
 
 __all__ = ["Written", "failed", "finished", "not_loaded", "returned"]
 

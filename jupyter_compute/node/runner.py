@@ -124,9 +124,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         if (timer := self._retiring.pop(nursery.pid, None)) is not None:
             timer.cancel()
-        self._retiring[nursery.pid] = loop.call_later(
-            TIMERS.machine_idle_s, self._retire, nursery
-        )
+        self._retiring[nursery.pid] = loop.call_later(TIMERS.machine_idle_s, self._retire, nursery)
 
     def _retire(self, nursery: Nursery) -> None:
         self._retiring.pop(nursery.pid, None)

@@ -27,7 +27,7 @@ class _Publisher(DisplayPublisher):
 
     emit: Emit = staticmethod(_nowhere)
 
-    def publish(  # noqa: PLR0913 - IPython's signature
+    def publish(
         self,
         data: dict[str, Any],
         metadata: dict[str, Any] | None = None,
@@ -48,6 +48,7 @@ class _Publisher(DisplayPublisher):
         )
 
     def clear_output(self, wait: bool = False) -> None:
+        """Clear what the notebook shows under the cell."""
         self.emit({"kind": "clear", "wait": wait})
 
 
@@ -66,6 +67,7 @@ class _LastValue(DisplayHook):
 
     def show(self) -> None:
         """Display the value from here, as it will not travel."""
+        assert self.shell is not None
         data, metadata = self.shell.display_formatter.format(self.value)
         self.shell.display_pub.publish(data, metadata)
 
@@ -94,6 +96,7 @@ class ChildShell(InteractiveShell):
     compiler_class = _Compiler
 
     def init_history(self) -> None:
+        """Keep nothing of what is run."""
         self.history_manager = HistoryManager(
             shell=self, parent=self, hist_file=":memory:", enabled=False
         )
@@ -103,7 +106,7 @@ class ChildShell(InteractiveShell):
 
     def transform_cell(self, raw_cell: str) -> str:
         """Keep line numbers those of the notebook, where line 1 is ``%%remote``."""
-        return "\n" + str(super().transform_cell(raw_cell))
+        return "\n" + str(super().transform_cell(raw_cell))  # type: ignore[no-untyped-call]
 
     def enable_gui(self, gui: str | None = None) -> None:
         """There is no event loop of a GUI here."""
@@ -116,13 +119,21 @@ class ChildShell(InteractiveShell):
 
     def listen(self, emit: Emit) -> None:
         """Send displays to `emit` from now on."""
-        self.display_pub.emit = emit
+        publisher = self.display_pub
+        assert isinstance(publisher, _Publisher)
+        publisher.emit = emit
 
     @property
     def last(self) -> _LastValue:
         """The value of the last expression."""
-        hook: _LastValue = self.displayhook
+        hook = self.displayhook
+        assert isinstance(hook, _LastValue)
         return hook
+
+    def name_cell(self, filename: str) -> None:
+        """Have the next cell's frames bear this name."""
+        assert isinstance(self.compile, _Compiler)
+        self.compile.filename = filename
 
 
 def refuse_input(*_: object, **__: object) -> str:

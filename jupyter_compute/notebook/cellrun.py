@@ -97,9 +97,7 @@ def _note(name: str, what: str) -> str:
     return f"{name} looks like {what} and was not sent; --in {name} sends it"
 
 
-def _start(
-    prepared: Submission, status: Status, options: Options, names: dict[str, Any]
-) -> None:
+def _start(prepared: Submission, status: Status, options: Options, names: dict[str, Any]) -> None:
     run_id = session.client().submit_only(prepared.spec)
     assert options.bg is not None
     status.run_id = run_id
@@ -107,9 +105,7 @@ def _start(
     names[options.bg] = Run(run_id, Results(names, prepared.packed))
 
 
-def _wait(
-    prepared: Submission, status: Status, options: Options, names: dict[str, Any]
-) -> object:
+def _wait(prepared: Submission, status: Status, options: Options, names: dict[str, Any]) -> object:
     __tracebackhide__ = True
     client = session.client()
     view = View(foreground(), status, quiet=options.quiet)

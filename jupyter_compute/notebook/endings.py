@@ -98,7 +98,9 @@ def _remote(envelope: Mapping[str, Any]) -> ComputeError:
 def _out_of_memory(envelope: Mapping[str, Any]) -> ComputeError:
     peak, limit = envelope.get("peak"), envelope.get("limit")
     if not limit:
-        return OutOfMemory("the run ran out of memory", hint="ask for more with --memory", peak=peak)
+        return OutOfMemory(
+            "the run ran out of memory", hint="ask for more with --memory", peak=peak
+        )
     used = f"the run used {format_memory(peak)}" if peak else "the run ran out of memory"
     low, double, high = (exact_memory(_tidy(limit * times)) for times in (1, 2, 4))
     return OutOfMemory(

@@ -33,7 +33,9 @@ class Output(Protocol):
     def clear(self, wait: bool) -> None:
         """Clear what is there; with `wait`, when the next output comes."""
 
-    def show_status(self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool) -> None:
+    def show_status(
+        self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool
+    ) -> None:
         """Show the status, in place of the one shown before unless it is `new`."""
 
 
@@ -84,7 +86,9 @@ class _Stream:
     def clear(self, wait: bool) -> None:
         """A terminal keeps what was printed."""
 
-    def show_status(self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool) -> None:
+    def show_status(
+        self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool
+    ) -> None:
         if not sys.stderr.isatty():
             return
         self._clear_status()
@@ -139,7 +143,9 @@ class _Cell:
     def clear(self, wait: bool) -> None:
         self._publisher.clear_output(wait=wait)
 
-    def show_status(self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool) -> None:
+    def show_status(
+        self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool
+    ) -> None:
         self.display(dict(bundle), {}, {"display_id": display_id}, not new)
 
 
@@ -167,7 +173,9 @@ class _Detached:
     def clear(self, wait: bool) -> None:
         self._send("clear_output", {"wait": wait})
 
-    def show_status(self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool) -> None:
+    def show_status(
+        self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool
+    ) -> None:
         self.display(dict(bundle), {}, {"display_id": display_id}, not new)
 
     def _send(self, kind: str, content: dict[str, Any]) -> None:

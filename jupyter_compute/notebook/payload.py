@@ -172,9 +172,7 @@ def preload() -> tuple[str, ...]:
     return tuple(name for name in _PRELOAD if name in sys.modules)
 
 
-def measure(
-    namespace: dict[str, Any], names: Iterable[str]
-) -> dict[str, tuple[str, int | None]]:
+def measure(namespace: dict[str, Any], names: Iterable[str]) -> dict[str, tuple[str, int | None]]:
     """Return type and pickled bytes of each name; None for what cannot be pickled."""
     found: dict[str, tuple[str, int | None]] = {}
     for name in names:
@@ -239,9 +237,7 @@ def _pack(
     inputs = {name: namespace[name] for name in reads if name in namespace and name not in skip}
     while True:
         try:
-            dumped = values.dump(
-                job | {"values": inputs}, namespace, without=skip.union(inputs)
-            )
+            dumped = values.dump(job | {"values": inputs}, namespace, without=skip.union(inputs))
         except Exception as error:
             raise NotPicklable(_candidates(job, inputs)) from error
         missing = (dumped.needed & namespace.keys()) - inputs.keys() - skip

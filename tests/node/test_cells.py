@@ -77,12 +77,18 @@ def test_a_function_that_comes_back_sees_the_notebooks_names(bench: Bench) -> No
 
 
 def test_a_global_that_a_called_function_changes_comes_back(bench: Bench) -> None:
-    define(bench, "log = []\ncount = 0\ndef note(v):\n    global count\n    count += 1\n    log.append(v)")
+    define(
+        bench,
+        "log = []\ncount = 0\ndef note(v):\n    global count\n    count += 1\n    log.append(v)",
+    )
     assert bench.cell("note('a')", ["note"]).result.values == {"count": 1, "log": ["a"]}
 
 
 def test_classes_keep_their_identity(bench: Bench) -> None:
-    define(bench, "class P:\n    def __init__(self, v):\n        self.v = v\n    def twice(self):\n        return self.v * 2")
+    define(
+        bench,
+        "class P:\n    def __init__(self, v):\n        self.v = v\n    def twice(self):\n        return self.v * 2",
+    )
     values = bench.cell("p = P(4)\nq = p.twice()", ["P"]).result.values
     assert values["q"] == 8
     assert type(values["p"]) is bench.namespace["P"]
@@ -103,7 +109,7 @@ def test_out_brings_back_only_these_names(bench: Bench) -> None:
 def test_line_numbers_are_those_of_the_notebook(bench: Bench) -> None:
     ran = bench.cell("a = 1\nb = 0\na / b")
     assert isinstance(ran.result.error, ZeroDivisionError)
-    assert 'line 4, in <module>\n    a / b' in ran.envelope["traceback"]
+    assert "line 4, in <module>\n    a / b" in ran.envelope["traceback"]
 
 
 def test_magics_shell_lines_and_await(bench: Bench) -> None:

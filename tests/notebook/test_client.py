@@ -155,7 +155,9 @@ def test_following_stops_at_its_deadline(home: Home) -> None:
 
 def test_following_goes_on_when_the_service_is_killed(home: Home) -> None:
     client, stop = Client(), home.path / "stop"
-    prepared = prepare_call({}, from_keywords(cpu=0.1, memory="256M"), _wait_for_file, (str(stop),), {})
+    prepared = prepare_call(
+        {}, from_keywords(cpu=0.1, memory="256M"), _wait_for_file, (str(stop),), {}
+    )
     kinds, notes, end = [], [], {}
     for event in client.submit(prepared.spec):
         kinds.append(event["kind"])

@@ -82,7 +82,7 @@ HARMLESS = [
     ("slug", "sk-learn-is-a-very-nice-library"),
     ("digest", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
     ("text", "-----BEGIN CERTIFICATE-----"),
-    ("book", "AKIAIOSFODNN7EXAMPLE " * 5000),
+    ("book", "-----BEGIN PRIVATE KEY-----" + "x" * 70_000),
     ("labels", {"password": "Passwort", "token": "Marke"}),
     ("rows", ["AKIAIOSFODNN7EXAMPLE"] * 101),
     ("n", 3),

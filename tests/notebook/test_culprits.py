@@ -120,7 +120,7 @@ def attribute_function() -> Any:
 
 
 def class_with(lock: object) -> type:
-    return type("Own", (), {"__module__": "__main__", "shared": lock, "__slots__": ("a",)})
+    return type("Own", (), {"__module__": "__main__", "shared": lock})
 
 
 PLACES = {
@@ -263,6 +263,27 @@ class TestHostileObjects:
         assert culprit.path == "v['k']"
         assert "RecursionError" in culprit.reason
 
+    def test_reduce_that_leads_back_to_the_object(self):
+        class Ring:
+            def __reduce__(self) -> Any:
+                return Ring, (self,)
+
+        assert list(found(v=[Ring()])) == ["v[0]"]
+        assert list(found(v=Ring())) == ["v"]
+
+    def test_a_closure_that_is_not_assigned_yet(self):
+        def outer() -> Any:
+            lock = threading.Lock()
+
+            def inner() -> Any:
+                return later, lock
+
+            if lock.locked():
+                later = 1
+            return inner
+
+        assert found(v=outer()) == {"v.<closure> lock": "a lock"}
+
     @pytest.mark.parametrize("answer", [5, (), (1, 2, 3), (print, "x"), (print, (), 1, 2, 3, 4)])
     def test_reduce_that_returns_nonsense(self, answer):
         class Nonsense:
@@ -360,8 +381,16 @@ class TestHostileObjects:
             def __reduce__(self) -> Any:
                 raise KeyboardInterrupt
 
+        def interrupted(value: object) -> None:
+            if type(value) is list:
+                raise TypeError
+            raise KeyboardInterrupt
+
+        for dumps in (cloudpickle.dumps, interrupted):
+            with pytest.raises(KeyboardInterrupt):
+                find_culprits({"v": [Interrupts()]}, dumps)
         with pytest.raises(KeyboardInterrupt):
-            find_culprits({"v": [Interrupts()]}, cloudpickle.dumps)
+            find_culprits({"v": Holder()}, interrupted)
 
 
 def fails(value: object) -> bool:

@@ -95,7 +95,12 @@ def test_an_exception_that_cannot_travel_is_told_in_words() -> None:
 
 
 def test_a_cancelled_run_is_cancelled_whatever_its_code_raised() -> None:
-    envelope = {"outcome": "error", "type": "KeyboardInterrupt", "module": "builtins", "message": ""}
+    envelope = {
+        "outcome": "error",
+        "type": "KeyboardInterrupt",
+        "module": "builtins",
+        "message": "",
+    }
     assert isinstance(failure(envelope, "r-abc", cancelled=True), errors.Cancelled)
 
 

@@ -41,7 +41,9 @@ def test_out_of_memory_names_peak_limit_and_the_next_step(kernel: Kernel) -> Non
 
 
 def test_timed_out_shows_the_line_it_was_at(kernel: Kernel) -> None:
-    reply = kernel.run("%%remote --timeout 0.5\nimport time\ndef slow():\n    time.sleep(30)\nslow()")
+    reply = kernel.run(
+        "%%remote --timeout 0.5\nimport time\ndef slow():\n    time.sleep(30)\nslow()"
+    )
     assert reply.ename == "TimedOut"
     assert "line 4, in slow" in reply.traceback
     assert "time.sleep(30)" in reply.evalue
@@ -135,7 +137,9 @@ def test_output_of_a_background_run_stays_under_its_cell(kernel: Kernel) -> None
 
 
 def test_a_restarted_kernel_attaches_to_its_run(kernel: Kernel) -> None:
-    kernel.run("%%remote --bg job\nimport time\nprint('early')\ntime.sleep(1)\nprint('late')\nmade = 7")
+    kernel.run(
+        "%%remote --bg job\nimport time\nprint('early')\ntime.sleep(1)\nprint('late')\nmade = 7"
+    )
     run_id = kernel.run("print(job.id)").stdout.strip()
     kernel.restart()
     kernel.run("%load_ext jupyter_compute")

@@ -45,7 +45,9 @@ def test_the_status_line_ends_as_the_receipt(kernel: Kernel) -> None:
     assert reply.status_lines[0].startswith("▸ ")
     assert reply.status_lines[-1].startswith("✓ ")
     assert " on local" in reply.status_lines[-1]
-    shown = [one for one in reply.visible if "data-jc-run" in one.get("data", {}).get("text/html", "")]
+    shown = [
+        one for one in reply.visible if "data-jc-run" in one.get("data", {}).get("text/html", "")
+    ]
     assert len(shown) == 1
     assert reply.visible[0] == shown[0]
 
@@ -104,7 +106,9 @@ def test_causes_keep_their_lines_too(kernel: Kernel) -> None:
 def test_a_class_of_the_notebook_stays_the_same_class(kernel: Kernel) -> None:
     _ok(kernel.run("class Trouble(Exception): pass"))
     code = "try:\n    get_ipython().run_cell_magic('remote', '--quiet', 'raise Trouble(7)')\n"
-    assert _ok(kernel.run(f"{code}except Trouble as error:\n    print(error.args)")).stdout == "(7,)\n"
+    assert (
+        _ok(kernel.run(f"{code}except Trouble as error:\n    print(error.args)")).stdout == "(7,)\n"
+    )
 
 
 def test_a_syntax_error_is_found_before_anything_is_sent(kernel: Kernel) -> None:
@@ -161,7 +165,11 @@ def test_what_cannot_come_back_is_said_and_the_rest_comes(kernel: Kernel) -> Non
 
 
 def test_a_credential_is_held_back_unless_it_is_asked_for(kernel: Kernel) -> None:
-    _ok(kernel.run("db_password = 'correct horse battery staple'\ndef connect(): return db_password"))
+    _ok(
+        kernel.run(
+            "db_password = 'correct horse battery staple'\ndef connect(): return db_password"
+        )
+    )
     reply = kernel.run("%%remote\nprint(db_password)")
     assert reply.ename == "NameError"
     assert "db_password looks like a password and was not sent" in reply.status_lines[-1]

@@ -123,9 +123,7 @@ def test_notes_and_failed_attempts_are_lines_below() -> None:
     failed = {"n": 1, "outcome": "OSError", "message": "flaky", "next": "rerun 1 of 2 in 1 s"}
     status.take({"kind": "attempt", **failed})
     assert status.text() == (
-        "▸ queued\n"
-        "  asked 64 cpu, this computer has 2\n"
-        "  attempt 1: rerun 1 of 2 in 1 s · flaky"
+        "▸ queued\n  asked 64 cpu, this computer has 2\n  attempt 1: rerun 1 of 2 in 1 s · flaky"
     )
 
 
@@ -140,7 +138,7 @@ def test_many_notes_keep_the_first_and_the_last() -> None:
 
 def test_the_html_names_run_and_state_and_escapes_everything() -> None:
     status = Status("r-abc", notes=["<script>alert(1)</script>"])
-    status.take(_state("queued", "<b> & \"quotes\""))
+    status.take(_state("queued", '<b> & "quotes"'))
     markup = status.markup()
     assert markup.startswith('<div data-jc-run="r-abc" data-jc-state="queued" ')
     assert "<script" not in markup
