@@ -163,9 +163,8 @@ def _rebuild_error(
     try:
         error = make(*args)
     except Exception:
-        if not isinstance(make, type):
-            raise
-        error = BaseException.__new__(make)
+        cls: Any = make
+        error = cls.__new__(cls)
         error.args = args
     if state:
         error.__setstate__(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -37,14 +38,11 @@ def _submit(function: Any, *args: Any) -> str:
 
 
 def _speak() -> None:
-    print("spoken")
-    print("complaint", file=sys.stderr)
+    sys.stdout.write("spoken\n")
+    sys.stderr.write("complaint\n")
 
 
 def _sleep() -> None:
-    import time
-
-    print("asleep")
     time.sleep(100)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import values
 from ..blobs import Blobs
-from ..culprits import find_culprits, summary
+from ..culprits import Culprit, find_culprits, summary
 from .changes import Inputs
 
 __all__ = ["Written", "failed", "finished", "not_loaded", "returned"]
@@ -108,7 +108,9 @@ def returned(blobs: Blobs, namespace: dict[str, Any], value: object) -> dict[str
     try:
         dumped = values.dump({"has_last": True, "last": value}, namespace)
     except Exception:  # noqa: BLE001 - any object's own code may run here
-        return not_returned({"the returned value": _culprit("the returned value", value)})
+        return not_returned(
+            {"the returned value": _culprit("the returned value", value, namespace)}
+        )
     payload, buffers = values.store(blobs, dumped)
     return {"outcome": "ok", "payload": payload, "blobs": buffers}
 
@@ -179,12 +181,14 @@ def _unsent(namespace: dict[str, Any], candidates: Mapping[str, Any]) -> dict[st
         try:
             values.dump(value, namespace)
         except Exception:  # noqa: BLE001 - any object's own code may run here
-            unsent[name] = _culprit(name, value)
+            unsent[name] = _culprit(name, value, namespace)
     return unsent
 
 
-def _culprit(name: str, value: object) -> Any:
-    return find_culprits({name: value}, lambda v: values.dump(v, {}))[0]
+def _culprit(name: str, value: object, namespace: dict[str, Any]) -> Culprit:
+    found = find_culprits({name: value}, lambda part: values.dump(part, namespace))
+    unknown = Culprit(name, name, type(value).__name__, "it can be pickled only sometimes")
+    return found[0] if found else unknown
 
 
 def _dump_error(bundle: dict[str, Any], namespace: dict[str, Any]) -> values.Dumped | None:

@@ -106,7 +106,10 @@ class ChildShell(InteractiveShell):
 
     def transform_cell(self, raw_cell: str) -> str:
         """Keep line numbers those of the notebook, where line 1 is ``%%remote``."""
-        return "\n" + str(super().transform_cell(raw_cell))  # type: ignore[no-untyped-call]
+        # IPython drops leading blank lines.
+        blank = raw_cell[: len(raw_cell) - len(raw_cell.lstrip())].count("\n")
+        transformed = str(super().transform_cell(raw_cell))  # type: ignore[no-untyped-call]
+        return "\n" * (1 + blank) + transformed
 
     def enable_gui(self, gui: str | None = None) -> None:
         """There is no event loop of a GUI here."""

@@ -66,12 +66,14 @@ class _Stream:
 
     def __init__(self) -> None:
         self._status_shown = False
+        self._at_line_start = True
 
     def write(self, stream: str, text: str) -> None:
         self._clear_status()
         target = sys.stderr if stream == "stderr" else sys.stdout
         target.write(text)
         target.flush()
+        self._at_line_start = text.endswith("\n")
 
     def display(
         self,
@@ -89,12 +91,14 @@ class _Stream:
     def show_status(
         self, bundle: dict[str, str], display_id: str, *, new: bool, last: bool
     ) -> None:
-        if not sys.stderr.isatty():
+        # To clear a status line that follows text would clear the text too.
+        if not sys.stderr.isatty() or not (self._at_line_start or last):
             return
         self._clear_status()
         text = bundle["text/plain"]
         self._status_shown = not last
-        sys.stderr.write(f"{text}\n" if last else text.partition("\n")[0])
+        before = "" if self._at_line_start else "\n"
+        sys.stderr.write(f"{before}{text}\n" if last else text.partition("\n")[0])
         sys.stderr.flush()
 
     def _clear_status(self) -> None:

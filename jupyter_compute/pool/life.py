@@ -22,7 +22,7 @@ from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import Rerun, decide
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
-from jupyter_compute.pool.record import Run, died, end_event, outcome_of, state_event
+from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
 
 __all__ = ["Life"]
 
@@ -142,16 +142,7 @@ class Life:
             return
         run.cpu_used, run.memory_used = used["cpu_used"], used["memory_used"]
         run.memory_peak = max(run.memory_peak or 0, used["memory_peak"] or 0) or None
-        now = self._clock.now()
-        run.log.show(
-            {
-                "kind": "sample",
-                "cpu_used": run.cpu_used,
-                "memory_used": run.memory_used,
-                "memory_peak": used["memory_peak"],
-                "elapsed_s": round(max(0.0, now - (run.attempt_started or now)), 3),
-            }
-        )
+        run.log.show(sample_event(run, used, self._clock.now()))
 
     # once a second, and at both ends of the service -------------------------------
 
@@ -170,14 +161,14 @@ class Life:
             if abandoned and not (run.spec.detached or run.cancelled):
                 run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
                 self.cancel(run, "kill")
-            elif _waits(run) and now - run.explained >= _REASON_S:
+            elif run.waits and now - run.explained >= _REASON_S:
                 run.explained = now
                 self._explain(run, no_machine(run))
 
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
         for run in list(self.active.values()):
-            if _waits(run) and run.spec.layer == layer:
+            if run.waits and run.spec.layer == layer:
                 self._executor.withdraw(run.attempt_id)
                 self._attempt_over(run, died("start", message))
 
@@ -305,8 +296,3 @@ class Life:
             step(*values)
         except PoolError:
             logger.exception("a run goes on without its record")
-
-
-def _waits(run: Run) -> bool:
-    """Tell whether the run waits for a machine: not for a pause to end, nor for its end."""
-    return run.machine_id is None and run.timer is None

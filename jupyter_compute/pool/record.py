@@ -13,7 +13,16 @@ from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.pool.events import EventLog
 
-__all__ = ["Run", "died", "end_event", "new_id", "outcome_of", "public", "state_event"]
+__all__ = [
+    "Run",
+    "died",
+    "end_event",
+    "new_id",
+    "outcome_of",
+    "public",
+    "sample_event",
+    "state_event",
+]
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -92,6 +101,11 @@ class Run:
     def over(self) -> bool:
         """Whether it has ended."""
         return self.state in ENDED
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a machine, and not for a pause to end."""
+        return self.machine_id is None and self.timer is None
 
     @property
     def blobs(self) -> set[str]:
@@ -220,6 +234,17 @@ def state_event(run: Run) -> dict[str, Any]:
         "machine": run.machine,
         "cpu": run.cpu,
         "memory": run.memory,
+    }
+
+
+def sample_event(run: Run, used: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return the event that tells what the run's attempt uses now."""
+    return {
+        "kind": "sample",
+        "cpu_used": used["cpu_used"],
+        "memory_used": used["memory_used"],
+        "memory_peak": used["memory_peak"],
+        "elapsed_s": round(max(0.0, now - (run.attempt_started or now)), 3),
     }
 
 

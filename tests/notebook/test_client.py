@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def _double(x: int) -> int:
 
 
 def _wait_for_file(path: str) -> str:
-    while not os.path.exists(path):
+    while not Path(path).exists():
         time.sleep(0.01)
     return "seen"
 
@@ -82,7 +83,7 @@ def test_a_client_that_may_not_start_says_that_nothing_runs(home: Home) -> None:
 def test_the_first_call_starts_the_service_in_a_session_of_its_own(home: Home) -> None:
     pid = Client().info()["pid"]
     assert os.getsid(pid) == pid
-    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
 
 
 def test_many_starters_find_one_service(home: Home) -> None:
@@ -171,6 +172,15 @@ def test_following_goes_on_when_the_service_is_killed(home: Home) -> None:
     assert any("started again" in note for note in notes)
     assert end["state"] == "done"
     assert Run(client.runs()[0]["id"], Results({}, prepared.packed)).result() == "seen"
+
+
+def test_a_run_whose_id_never_arrived_is_found_again(home: Home) -> None:
+    client, began = Client(), time.time()
+    spec = _spec(_double, 21)
+    run_id = client.submit_only(spec)
+    assert client._taken_on(spec.to_wire(), began) == run_id
+    assert client._taken_on(spec.to_wire(), began + 60) == ""
+    assert client._taken_on(_spec(_double, 22).to_wire(), began) == ""
 
 
 def test_calls_go_on_when_the_service_is_killed_between_them(home: Home) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import textwrap
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -106,7 +109,7 @@ def test_a_plain_python_process_runs_functions_too(
     session.blobs.cache_clear()
 
     def speak(words: str) -> str:
-        print(words)
+        sys.stdout.write(words + "\n")
         return words.upper()
 
     def fail() -> None:
@@ -119,13 +122,12 @@ def test_a_plain_python_process_runs_functions_too(
     assert run.result(60) == "LATER"
     assert run.result() is run.result()
     assert (run.state, run.output, run.receipt.attempts) == ("done", "later\n", 1)
-    assert [one.id for one in jupyter_compute.runs()][0] == run.id
+    assert next(one.id for one in jupyter_compute.runs()) == run.id
     with pytest.raises(LookupError, match="nowhere"):
         remote(cpu=0.1, memory="256M")(fail)()
+    asleep = remote(cpu=0.1, memory="256M")(time.sleep).submit(100)
     with pytest.raises(TimeoutError):
-        import time
-
-        remote(cpu=0.1, memory="256M")(time.sleep).submit(100).result(0.1)
+        asleep.result(0.1)
     for active in jupyter_compute.runs():
         active.cancel()
 
@@ -172,8 +174,6 @@ def test_methods_and_coroutines_of_a_notebook(shared_kernel: Kernel) -> None:
         await asyncio.sleep(0)
         return 2 * x
     """
-    import textwrap
-
     _ok(kernel.run(textwrap.dedent(code)))
     assert (
         _ok(kernel.run("Model().fit(2), Model.name(), Model.plain(5)")).result == "(6, 'Model', -5)"

@@ -185,6 +185,7 @@ def test_pauses_double_up_to_a_minute_with_jitter():
 
     assert pauses(Most(), 1.0) == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert pauses(Most(), 0.0) == [0] * 9
+    assert after(raised(ValueError()), retries=5000, reruns=4999).delay_s <= 60
     spread = [pauses(random.Random(seed), 1.0) for seed in range(50)]
     for number, longest in enumerate((1, 2, 4, 8, 16, 32, 60, 60, 60)):
         found = [pause[number] for pause in spread]

@@ -32,8 +32,16 @@ async def test_memory_decides_like_cpu(pool):
 
 
 @pool_test
+async def test_room_is_compared_in_shares_of_the_machine(pool):
+    await pool.machine("little-memory", 8, 16 * GB)
+    await pool.machine("much-memory", 2, 64 * GB)
+    await pool.runs(("a", 1))
+    assert pool.where("a") == "much-memory"
+
+
+@pool_test
 async def test_machines_with_something_rare_are_left_to_those_who_need_it(pool):
-    await pool.machine("with-gpu", 4, gpu=1)
+    await pool.machine("a-gpu", 4, gpu=1)
     await pool.machine("plain", 4)
     await pool.runs(("a", 1))
     assert pool.where("a") == "plain"
