@@ -82,7 +82,10 @@ def serve(shell: ChildShell, channel: Channel) -> None:
 
 def rehearse(shell: ChildShell) -> None:
     """Do once, before the fork, what every child does, so that it finds its caches warm."""
-    _in_loop(shell, lambda: shell.run_cell_async("None", transformed_cell=shell.transform_cell("")))
+    source = "(\n    None)\nNone"
+    transformed = shell.transform_cell(source)
+    for _ in range(3):
+        _in_loop(shell, lambda: shell.run_cell_async(source, transformed_cell=transformed))
     dumped = values.dump({"values": {}}, shell.user_ns)
     values.load(io.BytesIO(dumped.pickle), dumped.buffers, shell.user_ns)
 
