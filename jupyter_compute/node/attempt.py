@@ -22,6 +22,10 @@ from .output import Output
 __all__ = ["Attempt", "Use"]
 
 _READ = 256 * 2**10
+_BURST, _BURST_S = 4, 0.005
+"""After so many reads in such quick succession, the node pauses: waking up for every line
+costs more than the line does."""
+
 _STACK_S = 0.3
 """How long a child may take to start writing its stack."""
 
@@ -64,6 +68,7 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._output = Output(send)
         self._frames = Frames()
+        self._reads, self._read_at = 0, 0.0
         self._over = asyncio.Event()
         self._child: Child | None = None
         self._envelope: dict[str, Any] | None = None
@@ -86,7 +91,7 @@ class Attempt:
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(child.pid, cores)
         readers = {
-            child.control.fileno(): self._read_control,
+            child.frames: self._frames_ready,
             child.output: lambda: self._read_pipe(child.output, "o"),
             child.error: lambda: self._read_pipe(child.error, "e"),
             child.stack: self._read_stack,
@@ -184,26 +189,34 @@ class Attempt:
             await asyncio.sleep(_STACK_REST_S)
         limits.kill_tree(child.pid)
 
-    def _read_control(self) -> None:
+    def _frames_ready(self) -> None:
+        """Read what has come; let code that prints line by line fill the pipe meanwhile."""
         assert self._child is not None
-        while True:
-            try:
-                data = self._child.control.recv(_READ)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._loop.remove_reader(self._child.control)
-                return
+        self._read_frames()
+        now = self._loop.time()
+        self._reads = self._reads + 1 if now - self._read_at < _BURST_S else 0
+        self._read_at = now
+        if self._reads > _BURST and not self._over.is_set():
+            self._loop.remove_reader(self._child.frames)
+            self._loop.call_later(_BURST_S, self._listen_again)
+
+    def _listen_again(self) -> None:
+        if self._child is not None and not self._over.is_set():
+            self._loop.add_reader(self._child.frames, self._frames_ready)
+
+    def _read_frames(self) -> None:
+        assert self._child is not None
+        while data := self._read_all(self._child.frames):
             for kind, body in self._frames.feed(data):
                 if kind == "j":
                     self._hear(json.loads(body))
                 else:
                     self._output.text(kind, body)
+            if len(data) < _READ:
+                return
 
     def _read_pipe(self, descriptor: int, kind: str) -> None:
-        self._read_control()
+        self._read_frames()
         self._output.text(kind, self._read_all(descriptor))
 
     def _read_stack(self) -> None:
@@ -243,7 +256,7 @@ class Attempt:
 
     def _conclude(self, child: Child) -> None:
         """Send the envelope: the child's own, or why there is none."""
-        self._read_control()
+        self._read_frames()
         for descriptor, kind in ((child.output, "o"), (child.error, "e")):
             while data := self._read_all(descriptor):
                 self._output.text(kind, data)

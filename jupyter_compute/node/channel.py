@@ -3,7 +3,7 @@
 Frames are a kind (1 byte), a length (4 bytes, big endian) and that many bytes:
 ``o`` and ``e`` carry text of standard output and error, ``j`` a JSON object.
 
-Text that Python code prints and displays share the channel, so their order is exact.
+Text that Python code prints and displays share one pipe, so their order is exact.
 What C code and subprocesses write goes to two pipes; the child empties them before
 every frame of its own, so that also this text comes in order, and the node empties
 them whenever the child does not.
@@ -40,23 +40,31 @@ class Frames:
     """Cuts a stream of bytes into frames."""
 
     def __init__(self) -> None:
-        self._pending = bytearray()
+        self._pending = b""
 
     def feed(self, data: bytes) -> list[tuple[str, bytes]]:
-        """Return the frames that are complete with `data`, as (kind, bytes)."""
-        pending = self._pending
-        pending += data
-        frames = []
-        start = 0
-        while len(pending) - start >= _HEAD.size:
+        """Return the frames that are complete with `data`, as (kind, bytes).
+
+        Texts of one kind that follow each other are returned as one.
+        """
+        pending = self._pending + data if self._pending else data
+        frames: list[tuple[bytes, list[bytes]]] = []
+        last = b""
+        start, size = 0, len(pending)
+        while size - start >= _HEAD.size:
             kind, length = _HEAD.unpack_from(pending, start)
             end = start + _HEAD.size + length
-            if len(pending) < end:
+            if size < end:
                 break
-            frames.append((kind.decode(), bytes(pending[start + _HEAD.size : end])))
+            body = pending[start + _HEAD.size : end]
+            if kind == last != b"j":
+                frames[-1][1].append(body)
+            else:
+                frames.append((kind, [body]))
+                last = kind
             start = end
-        del pending[:start]
-        return frames
+        self._pending = pending[start:]
+        return [(kind.decode(), b"".join(parts)) for kind, parts in frames]
 
 
 class Channel:
@@ -65,14 +73,17 @@ class Channel:
     Parameters
     ----------
     control : socket
-        Connected to the node.
+        Where the node's objects come from.
+    frames : int
+        Write end of the pipe that carries frames to the node.
     output, error : int
         Read ends of the pipes behind file descriptors 1 and 2, not blocking.
     """
 
-    def __init__(self, control: socket.socket, output: int, error: int) -> None:
+    def __init__(self, control: socket.socket, frames: int, output: int, error: int) -> None:
         self._control = control
-        self._pipes = {output: "o", error: "e"}
+        self._frames = frames
+        self._pipes: dict[int, Kind] = {output: "o", error: "e"}
         self._poll = select.poll()
         for pipe in self._pipes:
             self._poll.register(pipe, select.POLLIN)
@@ -109,12 +120,25 @@ class Channel:
                 except BlockingIOError:
                     continue
                 if data:
-                    self._control.sendall(_HEAD.pack(self._pipes[pipe].encode(), len(data)) + data)
+                    self._write(encode(self._pipes[pipe], data))
 
     def _send(self, kind: Kind, data: bytes) -> None:
         with self._lock:
             self.drain()
-            self._control.sendall(_HEAD.pack(kind.encode(), len(data)) + data)
+            self._write(encode(kind, data))
+
+    def _write(self, frame: bytes) -> None:
+        """Write a frame whole: one that an interrupt cuts short would spoil all that follow."""
+        if len(frame) <= select.PIPE_BUF:
+            os.write(self._frames, frame)
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            rest = memoryview(frame)
+            while rest:
+                rest = rest[os.write(self._frames, rest) :]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class TextStream(io.TextIOBase):

@@ -32,7 +32,7 @@ from .shell import ChildShell
 
 __all__ = ["main"]
 
-_DESCRIPTORS = 6
+_DESCRIPTORS = 7
 _KILL_WITH_PARENT = 1
 _ADOPT_ORPHANS = 36
 
@@ -95,13 +95,15 @@ class ForkServer:
     def _become_child(self, descriptors: list[int]) -> NoReturn:
         code = 1
         try:
-            control, output, output_end, error, error_end, stack = descriptors
+            control, output, error, frames, output_end, error_end, stack = descriptors
             self._prctl(_KILL_WITH_PARENT, signal.SIGKILL)
             self._prctl(_ADOPT_ORPHANS)
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(output_end, 1)
             os.dup2(error_end, 2)
@@ -110,7 +112,7 @@ class ForkServer:
             faulthandler.enable(stack)
             faulthandler.register(STACK_SIGNAL, stack)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            child.serve(self._shell, Channel(socket.socket(fileno=control), output, error))
+            child.serve(self._shell, Channel(socket.socket(fileno=control), frames, output, error))
             code = 0
         except KeyboardInterrupt:
             code = 0

@@ -22,7 +22,7 @@ _PROGRAM = (
     "from jupyter_compute.node.forkserver import main; main(int(sys.argv[1]))"
 )
 _PIPE_SIZE = 1031  # F_SETPIPE_SZ, Linux
-_ROOM = 2**20
+_ROOM = 256 * 2**10
 
 
 class NurseryFailed(Exception):
@@ -37,8 +37,9 @@ class Child:
     ----------
     pid : int
     control : socket
-    output, error, stack : int
-        Read ends: standard output and error of C code and subprocesses, and stacks.
+    frames, output, error, stack : int
+        Read ends: the child's channel, standard output and error of C code and
+        subprocesses, and stacks.
     baseline : int
         Resident memory before the job, in bytes: shared with the fork server.
     exited : Future of int
@@ -47,6 +48,7 @@ class Child:
 
     pid: int
     control: socket.socket
+    frames: int
     output: int
     error: int
     stack: int
@@ -56,7 +58,7 @@ class Child:
     def close(self) -> None:
         """Close the node's ends. A child without a job ends by itself."""
         self.control.close()
-        for descriptor in (self.output, self.error, self.stack):
+        for descriptor in (self.frames, self.output, self.error, self.stack):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
@@ -73,7 +75,7 @@ class _Ends:
     @classmethod
     def make(cls) -> _Ends:
         ends = cls(*socket.socketpair())
-        for _ in range(3):
+        for _ in range(4):
             read, write = os.pipe()
             os.set_blocking(read, False)
             with contextlib.suppress(OSError, ImportError):
@@ -87,9 +89,8 @@ class _Ends:
 
     @property
     def for_child(self) -> list[int]:
-        output, error, _ = self.reads
-        output_end, error_end, stack_end = self.writes
-        return [self.theirs.fileno(), output, output_end, error, error_end, stack_end]
+        _, output, error, _ = self.reads
+        return [self.theirs.fileno(), output, error, *self.writes]
 
     def close_theirs(self) -> None:
         self.theirs.close()
@@ -228,10 +229,10 @@ class Nursery:
         finally:
             ends.close_theirs()
         assert self._loop is not None
-        output, error, stack = ends.reads
+        frames, output, error, stack = ends.reads
         exited = self._loop.create_future()
         baseline, _ = limits.usage([pid])
-        child = Child(pid, ends.ours, output, error, stack, exited, baseline)
+        child = Child(pid, ends.ours, frames, output, error, stack, exited, baseline)
         self._children[pid] = child
         return child
 
