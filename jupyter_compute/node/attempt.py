@@ -14,7 +14,6 @@ from typing import Any
 
 from ..policy.lifecycle import TIMERS
 from . import limits
-from .cgroup import Group
 from .channel import STACK_SIGNAL, Frames, encode
 from .nursery import Child
 from .output import Output
@@ -52,18 +51,14 @@ class Attempt:
         The attempt as the pool described it.
     send : callable
         Takes a list of events; the last event is ``ended``.
-    group : Group, optional
-        Where the kernel enforces the memory limit.
     """
 
     def __init__(
         self,
         spec: dict[str, Any],
         send: Callable[[list[dict[str, Any]]], None],
-        group: Group | None = None,
     ) -> None:
         self.spec = spec
-        self._group = group
         self.use = Use()
         self._loop = asyncio.get_running_loop()
         self._output = Output(send)
@@ -102,9 +97,9 @@ class Attempt:
         watch = asyncio.ensure_future(self._watch(child))
         try:
             job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
-            job |= {"directories": directories, "grouped": self._group is not None}
-            if self._group is not None:
-                self._group.hold(child.pid, self.spec["memory"])
+            job |= {"directories": directories, "grouped": child.group is not None}
+            if child.group is not None:
+                child.group.limit(self.spec["memory"])
             with contextlib.suppress(ConnectionError):
                 await self._loop.sock_sendall(child.control, encode("j", json.dumps(job).encode()))
             await self._over.wait()
@@ -116,8 +111,6 @@ class Attempt:
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
             child.close()
-            if self._group is not None:
-                self._group.remove()
             if self._ladder is not None:
                 self._ladder.cancel()
 
@@ -166,7 +159,7 @@ class Attempt:
             if now - last_time >= TIMERS.sample_s:
                 use.cpu_used = max(0.0, use.cpu_s - last_cpu) / (now - last_time)
                 last_time, last_cpu = now, use.cpu_s
-            if self._group is not None and self._group.ran_out():
+            if child.group is not None and child.group.ran_out():
                 use.memory_peak = max(use.memory_peak, limit)
                 await self._stop_at_limit(child, "memory")
                 return
@@ -237,11 +230,11 @@ class Attempt:
     def _hear(self, event: dict[str, Any]) -> None:
         if event["kind"] == "started":
             self._started = time.monotonic()
-            self._output.event(event)
+            self._output.later(event)
         elif event["kind"] == "finishing":
             assert self._child is not None
-            assert self._group is not None
-            self._group.release()
+            assert self._child.group is not None
+            self._child.group.release()
             with contextlib.suppress(OSError):
                 self._child.control.send(encode("j", b"{}"))
         elif event["kind"] == "ended":
@@ -262,7 +255,7 @@ class Attempt:
                 self._output.text(kind, data)
         self._read_stack()
         if self._envelope is None:
-            if not self._stop_reason and self._group is not None and self._group.ran_out():
+            if not self._stop_reason and child.group is not None and child.group.ran_out():
                 self._stop_reason = "memory"
                 self.use.memory_peak = max(self.use.memory_peak, self.spec["memory"])
             status = child.exited.result() if child.exited.done() else 0

@@ -14,8 +14,8 @@ from pathlib import Path
 __all__ = ["Group", "find_parent"]
 
 _ROOT = Path("/sys/fs/cgroup")
-_SLACK = 64 * 2**20
-"""What the interpreter itself may touch, in bytes."""
+_SLACK = 256 * 2**20
+"""Room for the node to see it first, in bytes: the node can say where the code was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,21 @@ class Group:
             return None
         return group
 
-    def hold(self, pid: int, memory: int) -> None:
-        """Put a process, and all that it will start, under a limit in bytes.
+    def take(self, pid: int) -> None:
+        """Put a process, and all that it will start, into the group. It takes milliseconds."""
+        with contextlib.suppress(OSError):
+            (self.path / "cgroup.procs").write_text(str(pid))
+            if self.version == 2:
+                (self.path / "memory.oom.group").write_text("1")
+
+    def limit(self, memory: int) -> None:
+        """Limit the group's memory to so many bytes.
 
         The limit may turn out not to be ours to set; then the node's own looks at memory
         are what there is.
         """
         with contextlib.suppress(OSError):
             self._limit.write_text(str(memory + _SLACK))
-            if self.version == 2:
-                (self.path / "memory.oom.group").write_text("1")
-            (self.path / "cgroup.procs").write_text(str(pid))
 
     def release(self) -> None:
         """Lift the limit: what a run returns is not part of what it asked for."""

@@ -11,12 +11,12 @@ import builtins
 import ctypes
 import getpass
 import importlib
-import io
 import json
 import math
 import os
 import resource
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -82,12 +82,23 @@ def serve(shell: ChildShell, channel: Channel) -> None:
 
 def rehearse(shell: ChildShell) -> None:
     """Do once, before the fork, what every child does, so that it finds its caches warm."""
-    source = "(\n    None)\nNone"
-    transformed = shell.transform_cell(source)
-    for _ in range(3):
-        _in_loop(shell, lambda: shell.run_cell_async(source, transformed_cell=transformed))
-    dumped = values.dump({"values": {}}, shell.user_ns)
-    values.load(io.BytesIO(dumped.pickle), dumped.buffers, shell.user_ns)
+    environment = {"variables": dict(os.environ), "path": sys.path, "cwd": "/"}
+    job = {"run": "", "cpu": 1}
+    payload = {
+        "values": {},
+        "filename": "<rehearsal>",
+        "interactivity": "last_expr",
+        "source": "(\n    None)\nNone",
+        "out": None,
+        "keep_partial": False,
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        blobs = Blobs([directory])
+        _enter(json.dumps(environment).encode(), job)
+        inputs = Inputs({}, shell.user_ns, (), ())
+        envelope = _cell(shell, blobs, payload, inputs, lambda: None)
+        values.fetch(blobs, envelope["payload"], shell.user_ns)
+    shell.last.has_value = False
 
 
 def find_pools() -> None:

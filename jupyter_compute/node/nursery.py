@@ -11,9 +11,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from . import limits
+from .cgroup import Group
 
 __all__ = ["Child", "Nursery", "NurseryFailed"]
 
@@ -44,6 +46,8 @@ class Child:
         Resident memory before the job, in bytes: shared with the fork server.
     exited : Future of int
         The wait status, once the process is gone.
+    group : Group or None
+        Where the kernel enforces the memory limit.
     """
 
     pid: int
@@ -54,6 +58,7 @@ class Child:
     stack: int
     exited: asyncio.Future[int]
     baseline: int = 0
+    group: Group | None = None
 
     def close(self) -> None:
         """Close the node's ends. A child without a job ends by itself."""
@@ -61,6 +66,8 @@ class Child:
         for descriptor in (self.frames, self.output, self.error, self.stack):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+        if self.group is not None:
+            self.group.remove()
 
 
 @dataclass(slots=True)
@@ -114,10 +121,19 @@ class Nursery:
         The environment that the interpreter starts in.
     package : str
         Directory that holds this package, if the interpreter has none of its own.
+    groups : Path or None
+        Where control groups may be made, if that is allowed here.
     """
 
-    def __init__(self, interpreter: str, variables: Mapping[str, str], package: str) -> None:
+    def __init__(
+        self,
+        interpreter: str,
+        variables: Mapping[str, str],
+        package: str,
+        groups: Path | None = None,
+    ) -> None:
         self.interpreter = interpreter
+        self._groups = groups
         self.loaded: set[str] = set()
         self.busy = 0
         ours, theirs = socket.socketpair()
@@ -232,7 +248,10 @@ class Nursery:
         frames, output, error, stack = ends.reads
         exited = self._loop.create_future()
         baseline, _ = limits.usage([pid])
-        child = Child(pid, ends.ours, frames, output, error, stack, exited, baseline)
+        group = Group.create(self._groups, str(pid)) if self._groups is not None else None
+        if group is not None:
+            await self._loop.run_in_executor(None, group.take, pid)
+        child = Child(pid, ends.ours, frames, output, error, stack, exited, baseline, group)
         self._children[pid] = child
         return child
 

@@ -18,6 +18,9 @@ HEAD_BYTES = 8 * 2**20
 TAIL_BYTES = 64 * 2**10
 """Text that is kept from the end when there is more."""
 
+_JOIN_S = 0.001
+"""A first text waits this long for the next: print() writes a line and its end apart."""
+
 _KINDS = {"o": "stdout", "e": "stderr"}
 
 
@@ -65,6 +68,11 @@ class Output:
         """Take a display or another event."""
         self._add(event)
 
+    def later(self, event: dict[str, Any]) -> None:
+        """Take an event that may wait for the next batch: many attempts end before it."""
+        self._pending.append(event)
+        self._flush_in(TIMERS.output_batch_s)
+
     def end(self, event: dict[str, Any]) -> None:
         """Pass everything on, `event` last."""
         if self._cut_bytes or self._tail:
@@ -88,9 +96,15 @@ class Output:
             last["text"] += event["text"]
         else:
             self._pending.append(event)
-        if self._timer is None:
-            due = max(self._sent + TIMERS.output_batch_s, self._loop.time() + 0.001)
-            self._timer = self._loop.call_at(due, self.flush)
+        self._flush_in(self._sent + TIMERS.output_batch_s - self._loop.time())
+
+    def _flush_in(self, seconds: float) -> None:
+        due = self._loop.time() + max(seconds, _JOIN_S)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self.flush)
 
     def _keep(self, kind: str, text: str) -> None:
         self._tail.append((kind, text[-TAIL_BYTES:]))

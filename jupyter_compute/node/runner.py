@@ -12,7 +12,7 @@ from ..blobs import Blobs
 from ..policy.lifecycle import TIMERS
 from . import limits
 from .attempt import Attempt
-from .cgroup import Group, find_parent
+from .cgroup import find_parent
 from .nursery import Nursery, NurseryFailed
 
 __all__ = ["Runner"]
@@ -48,14 +48,13 @@ class Runner:
     def warm(self, interpreter: str, variables: dict[str, str], package: str) -> None:
         """Start the fork server of an environment before anybody needs it."""
         key = _key(interpreter, variables)
-        self._nurseries[key] = Nursery(interpreter, variables, package)
+        self._nurseries[key] = Nursery(interpreter, variables, package, self._groups)
 
     async def run(self, spec: str) -> None:
         """Run an attempt; its events say how it went. Return once its processes are gone."""
         found = json.loads(spec)
         name = found["attempt"]
-        group = Group.create(self._groups, name) if self._groups is not None else None
-        attempt = Attempt(found, lambda events: self._send(name, events), group)
+        attempt = Attempt(found, lambda events: self._send(name, events))
         self._attempts[name] = attempt
         try:
             await self._run(attempt)
@@ -115,7 +114,7 @@ class Runner:
             nursery.close()
             nursery = None
         if nursery is None:
-            nursery = Nursery(spec["interpreter"], variables, environment["package"])
+            nursery = Nursery(spec["interpreter"], variables, environment["package"], self._groups)
             self._nurseries[key] = nursery
         return nursery
 

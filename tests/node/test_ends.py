@@ -18,7 +18,7 @@ def test_too_much_memory(bench: Bench) -> None:
     envelope = bench.cell(source, memory=300 * 10**6).envelope
     assert (envelope["outcome"], envelope["reason"]) == ("died", "memory")
     assert envelope["limit"] == 300 * 10**6
-    assert envelope["peak"] > envelope["limit"]
+    assert envelope["peak"] >= envelope["limit"]
     assert "line 4 in <module>" in envelope["stack"]
 
 
@@ -253,4 +253,4 @@ def test_code_that_allocates_at_once_meets_the_kernels_limit(bench: Bench) -> No
         pytest.skip("this host gives us no control groups")
     envelope = bench.cell("b = bytearray(b'1') * 2**31", memory=300 * 10**6).envelope
     assert envelope["reason"] == "memory"
-    assert envelope["peak"] < 700 * 10**6
+    assert envelope["peak"] < 900 * 10**6
