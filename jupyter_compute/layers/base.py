@@ -69,10 +69,11 @@ class Layer(Protocol):
             If the layer did not start it. Nothing is left running then.
         """
 
-    def introduce(self, machine_id: str, scheduler: str) -> None:
-        """Tell a launched machine the scheduler's address, so that it registers there.
+    def introduce(self, machine_id: str, invitation: str) -> None:
+        """Hand a launched machine the line that lets it join the scheduler.
 
-        Does nothing for a machine that is gone, or that knows the address already.
+        The invitation holds a key: it must reach nobody but the machine. Does nothing for
+        a machine that is gone, or that has it already.
         """
 
     def terminate(self, machine_id: str) -> bool:

@@ -141,14 +141,14 @@ class LocalLayer:
                 raise PoolError(f"the local machine cannot be started: {error}") from error
             self._nodes[machine_id] = _Node(offer, process, time.time())
 
-    def introduce(self, machine_id: str, scheduler: str) -> None:
-        """Write the address to the node's stdin, which stays open as its lease."""
+    def introduce(self, machine_id: str, invitation: str) -> None:
+        """Write the invitation to the node's stdin, which stays open as its lease."""
         node = self._nodes.get(machine_id)
         if node is None or node.introduced or node.process.stdin is None:
             return
         node.introduced = True
         with contextlib.suppress(BrokenPipeError):  # it is gone, and `list` will say so
-            node.process.stdin.write(f"{scheduler}\n".encode())
+            node.process.stdin.write(f"{invitation}\n".encode())
             node.process.stdin.flush()
 
     def terminate(self, machine_id: str) -> bool:

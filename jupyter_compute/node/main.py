@@ -1,7 +1,7 @@
 """The program of a machine: a Dask worker that runs every attempt in a child.
 
 ``python -m jupyter_compute.node --name NAME --cpu N --memory BYTES --blobs DIR…`` reads
-the scheduler's address from its standard input and serves until that ends: whoever
+an invitation to a scheduler from its standard input and serves until that ends: whoever
 started a node holds the other end, and a node whose owner is gone ends by itself, with
 all its children.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import math
 import os
 import signal
@@ -40,17 +41,17 @@ def main() -> None:
 
 
 class _Lease(asyncio.Protocol):
-    """Standard input: a line with the scheduler's address, then nothing until it ends."""
+    """Standard input: a line with an invitation, then nothing until it ends."""
 
     def __init__(self) -> None:
-        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.invitation: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
         self._line = b""
 
     def data_received(self, data: bytes) -> None:
         self._line += data
-        if b"\n" in self._line and not self.address.done():
-            self.address.set_result(self._line.decode().partition("\n")[0])
+        if b"\n" in self._line and not self.invitation.done():
+            self.invitation.set_result(self._line.decode().partition("\n")[0])
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended.set()
@@ -65,11 +66,11 @@ async def _serve(options: argparse.Namespace) -> None:
     await loop.connect_read_pipe(lambda: lease, sys.stdin)
     ended = asyncio.ensure_future(lease.ended.wait())
     try:
-        waiting: list[asyncio.Future[Any]] = [lease.address, ended]
+        waiting: list[asyncio.Future[Any]] = [lease.invitation, ended]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if lease.address.done():
+        if lease.invitation.done():
             # The owner may go while the scheduler is still being looked for.
-            serving = asyncio.ensure_future(node.serve(lease.address.result()))
+            serving = asyncio.ensure_future(node.serve(json.loads(lease.invitation.result())))
             await asyncio.wait([ended, serving], return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
@@ -90,10 +91,11 @@ class _Node:
         self.runner.warm(sys.executable, dict(os.environ), package)
         self._sampling: asyncio.Task[None] | None = None
 
-    async def join(self, address: str) -> None:
-        """Become a worker of the scheduler."""
+    async def join(self, invitation: dict[str, str]) -> None:
+        """Become a worker of the scheduler that has invited this machine."""
         import dask
         from distributed import Worker
+        from distributed.security import Security
 
         dask.config.set(
             {
@@ -107,23 +109,33 @@ class _Node:
         )
         options = self._options
         task.runner = self.runner
+        certificate, key = invitation["certificate"], invitation["key"]
         self.worker = Worker(
-            address,
+            invitation["scheduler"],
             name=options.name,
             nthreads=max(1, math.ceil(options.cpu * 10)),
             resources={"cpu": options.cpu, "memory": options.memory},
             memory_limit=0,
             host="127.0.0.1",
+            protocol="tls",
+            security=Security(
+                require_encryption=True,
+                tls_ca_file=certificate,
+                tls_worker_cert=certificate,
+                tls_worker_key=key,
+            ),
             dashboard=False,
+            dashboard_address="127.0.0.1:0",
             validate=False,
         )
         self.worker.stream_handlers[CONTROL] = self._control
         await self.worker
+        self.worker.http_server.stop()  # Dask has no way to not start it
         self._sampling = asyncio.ensure_future(self._sample())
 
-    async def serve(self, address: str) -> None:
+    async def serve(self, invitation: dict[str, str]) -> None:
         """Join the scheduler, and return once it does not want this machine any more."""
-        await self.join(address)
+        await self.join(invitation)
         await self.worker.finished()
 
     async def close(self) -> None:

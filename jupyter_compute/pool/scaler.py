@@ -66,7 +66,7 @@ class Scaler:
         self._clock = clock
         self._timers = timers
         self._numbers = itertools.count(1)
-        self._address = ""
+        self._invitation = ""
         self._failures: dict[str, int] = {}
         self._woken = asyncio.Event()
         self._demand: Callable[[], Mapping[str, int]]
@@ -85,13 +85,13 @@ class Scaler:
         layer.launch(offer, machine_id)
         machine = Machine(machine_id, offer, self._clock.monotonic(), self._clock.now())
         self.machines[machine_id] = machine
-        if self._address:
-            layer.introduce(machine_id, self._address)
+        if self._invitation:
+            layer.introduce(machine_id, self._invitation)
         return machine
 
     def open(
         self,
-        address: str,
+        invitation: str,
         demand: Callable[[], Mapping[str, int]],
         give_up: Callable[[str, str], None],
     ) -> None:
@@ -99,16 +99,16 @@ class Scaler:
 
         Parameters
         ----------
-        address : str
+        invitation : str
             The scheduler's.
         demand : callable
             Returns how many attempts wait for a machine, by layer.
         give_up : callable
             Called with layer and message when no machine of a layer can be started.
         """
-        self._address, self._demand, self._give_up = address, demand, give_up
+        self._invitation, self._demand, self._give_up = invitation, demand, give_up
         for machine in self.machines.values():
-            self.layers[machine.offer.layer].introduce(machine.id, address)
+            self.layers[machine.offer.layer].introduce(machine.id, invitation)
 
     def joined(self, machine_id: str) -> None:
         """A machine has registered with the scheduler."""

@@ -74,8 +74,8 @@ class Service:
             loop.add_signal_handler(number, self._stopping.set)
         for note in self._journal.notes:
             logger.warning("%s", note)
-        address = await self._engine.open()
-        self._scaler.open(address, self._demand, self._life.fail_waiting)
+        invitation = await self._engine.open()
+        self._scaler.open(invitation, self._demand, self._life.fail_waiting)
         count = self.runs.replay()
         if count:
             logger.warning("%d unfinished runs were taken on again", count)
