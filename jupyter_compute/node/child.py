@@ -84,7 +84,7 @@ def rehearse(shell: ChildShell) -> None:
     """Do once, before the fork, what every child does, so that it finds its caches warm."""
     environment = {"variables": dict(os.environ), "path": sys.path, "cwd": "/"}
     job = {"run": "", "cpu": 1}
-    payload = {
+    payload: dict[str, Any] = {
         "values": {},
         "filename": "<rehearsal>",
         "interactivity": "last_expr",
