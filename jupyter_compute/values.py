@@ -162,7 +162,7 @@ def _rebuild_error(
     """Make an exception again, also one whose constructor wants other arguments."""
     try:
         error = make(*args)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a constructor of the user's own
         cls: Any = make
         error = cls.__new__(cls)
         error.args = args

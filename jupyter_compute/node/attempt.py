@@ -67,7 +67,8 @@ class Attempt:
         self._over = asyncio.Event()
         self._child: Child | None = None
         self._envelope: dict[str, Any] | None = None
-        self._started: float | None = None
+        self._given: float | None = None
+        self._executing: float | None = None
         self._stop_reason = ""
         self._ladder: asyncio.TimerHandle | None = None
         self._stack = ""
@@ -102,6 +103,8 @@ class Attempt:
                 child.group.limit(self.spec["memory"])
             with contextlib.suppress(ConnectionError):
                 await self._loop.sock_sendall(child.control, encode("j", json.dumps(job).encode()))
+            self._given = time.monotonic()
+            self._output.later({"kind": "started", "pid": child.pid})
             await self._over.wait()
         finally:
             watch.cancel()
@@ -166,7 +169,7 @@ class Attempt:
             if memory > limit:
                 await self._stop_at_limit(child, "memory")
                 return
-            if timeout and self._started and now - self._started > timeout:
+            if timeout and self._executing and now - self._executing > timeout:
                 await self._stop_at_limit(child, "timeout")
                 return
 
@@ -228,9 +231,8 @@ class Attempt:
         return data
 
     def _hear(self, event: dict[str, Any]) -> None:
-        if event["kind"] == "started":
-            self._started = time.monotonic()
-            self._output.later(event)
+        if event["kind"] == "executing":
+            self._executing = time.monotonic()
         elif event["kind"] == "finishing":
             assert self._child is not None
             assert self._child.group is not None
@@ -279,7 +281,7 @@ class Attempt:
         }
 
     def _finish(self, envelope: dict[str, Any]) -> None:
-        run_s = time.monotonic() - self._started if self._started else 0.0
+        run_s = time.monotonic() - self._given if self._given else 0.0
         envelope["usage"] = {
             "run_s": run_s,
             "cpu_s": self.use.cpu_s,

@@ -116,7 +116,7 @@ def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any])
     except Exception as error:  # noqa: BLE001 - any object's own code may run here
         return outcome.not_loaded(error)
     inputs = Inputs(payload["values"], namespace, job["blobs"], maps)
-    channel.event({"kind": "started", "pid": os.getpid()})
+    channel.event({"kind": "executing"})
 
     def finishing() -> None:
         """Have the kernel's limit lifted: what is returned is not part of the ask."""

@@ -103,8 +103,12 @@ def _out_of_memory(envelope: Mapping[str, Any]) -> ComputeError:
         )
     used = f"the run used {format_memory(peak)}" if peak else "the run ran out of memory"
     low, double, high = (exact_memory(_tidy(limit * times)) for times in (1, 2, 4))
+    message = f"{used}, with --memory {low} ({format_memory(limit)}) asked for"
+    stack = legible(str(envelope.get("stack", "")))
+    if stack:
+        message += f"; it was here:\n{stack}\n"
     return OutOfMemory(
-        f"{used}, with --memory {exact_memory(_tidy(limit))} ({format_memory(limit)}) asked for",
+        message,
         hint=f"--memory {double}, or --memory {low}..{high} to let it grow as needed",
         peak=peak,
         limit=limit,

@@ -131,9 +131,15 @@ class _Cell:
 
     def __init__(self, ipython: Any) -> None:
         self._publisher = ipython.display_pub
+        self._written = sys.stdout
 
     def write(self, stream: str, text: str) -> None:
-        (sys.stderr if stream == "stderr" else sys.stdout).write(text)
+        target = sys.stderr if stream == "stderr" else sys.stdout
+        if target is not self._written:
+            # ipykernel keeps a buffer for each: what came first is to be sent first.
+            self._written.flush()
+            self._written = target
+        target.write(text)
 
     def display(
         self,

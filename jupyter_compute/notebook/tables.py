@@ -44,7 +44,7 @@ def runs(found: Sequence[Mapping[str, Any]], now: float | None = None) -> str:
             run["machine"] or run["layer"],
             f"{format_cpu(run['ask']['cpu'])} cpu {format_memory(run['ask']['memory'])}",
             format_time(max(0.0, (run["finished"] or now) - run["created"])),
-            " ".join(filter(None, (run["notebook"], run["cell"] and f"[{run['cell']}]"))),
+            " ".join(filter(None, (_notebook(run), run["cell"] and f"[{run['cell']}]"))),
         )
         for run in found
     ]
@@ -81,6 +81,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _size(offer: Mapping[str, Any]) -> str:
     return f"{format_cpu(offer['cpu'])} cpu {format_memory(offer['memory'])}"
+
+
+def _notebook(run: Mapping[str, Any]) -> str:
+    return _short(str(run["notebook"]).removesuffix(".ipynb"))
 
 
 def _short(name: str) -> str:

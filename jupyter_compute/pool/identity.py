@@ -7,7 +7,7 @@ is made anew for every service, lives in memory, and reaches a machine through a
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +20,8 @@ from distributed.security import Security
 
 __all__ = ["Identity"]
 
-_VALID = datetime.timedelta(days=30)
-_CLOCKS_DIFFER = datetime.timedelta(hours=1)
+_VALID = dt.timedelta(days=30)
+_CLOCKS_DIFFER = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Identity:
         """Make a new one. It is valid for 30 days, longer than any service lives."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jupyter-compute pool")])
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         certificate = (
             x509.CertificateBuilder()
             .subject_name(name)

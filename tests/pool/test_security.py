@@ -24,6 +24,13 @@ def _own_home(home: Home) -> Iterator[None]:
     services.hang_up()
 
 
+def _read_without_certificate(address: tuple[str, int], trusting: ssl.SSLContext) -> None:
+    with socket.create_connection(address, timeout=5) as plain:
+        # With TLS 1.3 the refusal of a missing certificate comes with the first read.
+        if not trusting.wrap_socket(plain).recv(1):
+            raise ConnectionResetError
+
+
 async def _joins(address: str, security: Security) -> bool:
     try:
         async with Client(address, security=security, asynchronous=True, timeout=2):
@@ -66,12 +73,6 @@ def test_every_port_is_on_loopback_and_wants_a_certificate() -> None:
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     for address in listening:
         assert address.ip == "127.0.0.1"
-        with (
-            socket.create_connection(address, timeout=5) as plain,
-            pytest.raises((ssl.SSLError, ConnectionError)),
-            trusting.wrap_socket(plain) as wrapped,
-        ):
-            # With TLS 1.3 the refusal of a missing certificate comes with the first read.
-            if not wrapped.recv(1):
-                raise ConnectionResetError
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            _read_without_certificate(address, trusting)
     services.stop(process)
