@@ -11,6 +11,7 @@ import builtins
 import ctypes
 import getpass
 import importlib
+import inspect
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import threadpoolctl
 
@@ -178,7 +179,7 @@ def _call(
     async def run() -> Any:
         shell.events.trigger("pre_execute")
         returned = payload["function"](*payload["args"], **payload["kwargs"])
-        return await returned if asyncio.iscoroutine(returned) else returned
+        return await returned if inspect.iscoroutine(returned) else returned
 
     value = _in_loop(shell, run)
     finishing()
@@ -189,11 +190,31 @@ def _in_loop(shell: ChildShell, run: Callable[[], Any]) -> Any:
     """Run as ipykernel does: inside an event loop, interrupted by KeyboardInterrupt."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    own = os.getpid()
+    error: BaseException | None = None
     try:
-        return loop.run_until_complete(run())
+        value = loop.run_until_complete(run())
+        error = getattr(value, "error_in_exec", None)
+        return value
+    except BaseException as raised:
+        error = raised
+        raise
     finally:
+        if os.getpid() != own:
+            _end_copy(error)
         shell.events.trigger("post_execute")
         shell.events.trigger("post_run_cell", None)
+
+
+def _end_copy(error: BaseException | None) -> NoReturn:
+    """End a process that the code has forked, at the code's end: another answers for the run."""
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        sys.stderr.write(outcome.describe(error))
+        status = 1
+    os._exit(status & 0xFF)
 
 
 def _enter(environment: bytes, job: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from ..blobs import Blobs
 from ..culprits import Culprit, find_culprits, summary
 from .changes import Inputs
 
-__all__ = ["Written", "failed", "finished", "not_loaded", "returned"]
+__all__ = ["Written", "describe", "failed", "finished", "not_loaded", "returned"]
 
 _MESSAGE = 2_000
 _TRACEBACK = 200_000
@@ -122,14 +122,14 @@ def failed(
     partial: Written | None = None,
 ) -> dict[str, Any]:
     """Return the envelope of user code that raised an exception."""
-    error.__traceback__ = _trim(error.__traceback__)
+    trace = describe(error)
     envelope: dict[str, Any] = {
         "outcome": "error",
         "type": type(error).__name__,
         "module": type(error).__module__,
         "mro": _ancestry(type(error)),
         "message": _text(error)[:_MESSAGE],
-        "traceback": _format(error),
+        "traceback": trace,
         "payload": None,
         "blobs": [],
         "notes": [],
@@ -156,6 +156,12 @@ def not_loaded(error: BaseException) -> dict[str, Any]:
         "message": f"the inputs cannot be loaded: {type(error).__name__}: {_text(error)}",
         "stack": _format(error),
     }
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as Python prints it, without the frames above the user's code."""
+    error.__traceback__ = _trim(error.__traceback__)
+    return _format(error)
 
 
 def not_returned(unsent: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,10 +198,11 @@ def _culprit(name: str, value: object, namespace: dict[str, Any]) -> Culprit:
 
 
 def _dump_error(bundle: dict[str, Any], namespace: dict[str, Any]) -> values.Dumped | None:
-    """Pickle an exception, and make sure that it can be rebuilt."""
+    """Pickle an exception, and make sure that it can be rebuilt and shown."""
     try:
         dumped = values.dump(bundle, namespace, errors=True)
-        values.load(io.BytesIO(dumped.pickle), dumped.buffers, {})
+        rebuilt = values.load(io.BytesIO(dumped.pickle), dumped.buffers, {})
+        str(rebuilt["error"])
     except Exception:  # noqa: BLE001 - any object's own code may run here
         return None
     return dumped
@@ -231,4 +238,5 @@ def _format(error: BaseException) -> str:
         text = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error
         text = f"{type(error).__name__}: {_text(error)}"
+    text = "\n".join(line[:_MESSAGE] for line in text.split("\n"))
     return text if len(text) <= _TRACEBACK else text[: _TRACEBACK // 2] + "\n[...]\n" + text[-1000:]

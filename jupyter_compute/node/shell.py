@@ -9,7 +9,7 @@ from typing import Any
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
-from IPython.core.error import StdinNotImplementedError
+from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -103,6 +103,24 @@ class ChildShell(InteractiveShell):
 
     def init_profile_dir(self, profile_dir: object) -> None:
         """Create no directories in the user's home."""
+        # Where magics such as %cd remember things: IPython's own store is a directory.
+        self.db = {}
+
+    def init_magics(self) -> None:
+        """Add magics that say why a run cannot start another."""
+        super().init_magics()  # type: ignore[no-untyped-call]
+        for kind, name in (("cell", "remote"), ("line", "remote"), ("line", "compute")):
+            self.register_magic_function(_refuse_run, kind, name)
+
+    def ask_exit(self) -> None:
+        """End the cell that says ``exit``.
+
+        Raises
+        ------
+        SystemExit
+            Always.
+        """
+        raise SystemExit
 
     def transform_cell(self, raw_cell: str) -> str:
         """Keep line numbers those of the notebook, where line 1 is ``%%remote``."""
@@ -137,6 +155,13 @@ class ChildShell(InteractiveShell):
         """Have the next cell's frames bear this name."""
         assert isinstance(self.compile, _Compiler)
         self.compile.filename = filename
+
+
+def _refuse_run(line: str, cell: str = "") -> None:  # noqa: ARG001 - whatever they say
+    """Stand in for ``%%remote`` and ``%compute``."""
+    raise UsageError(
+        "a run cannot start another run: %%remote and %compute work in the notebook only"
+    )
 
 
 def refuse_input(*_: object, **__: object) -> str:

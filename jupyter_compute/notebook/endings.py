@@ -79,7 +79,8 @@ def not_rebuilt(error: Exception, envelope: Mapping[str, Any], run_id: str) -> C
         )
     return TransferError(
         f"the result of {run_id} cannot be rebuilt here: {type(error).__name__}: {error}",
-        hint="the notebook needs the same packages as the run had",
+        hint="the notebook needs the same modules as the run had; once it has them, "
+        f"jupyter_compute.attach({run_id!r}).result() brings it",
         run_id=run_id,
     )
 

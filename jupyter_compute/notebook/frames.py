@@ -22,10 +22,11 @@ def shown(error: BaseException) -> BaseException:
     """Return the error, prepared to be raised: IPython shows it without frames of ours.
 
     An exception of the user's code ends in frames of its own, and IPython hides the
-    others. An error of ours, or an interrupt, would end in a frame of ours, which IPython
-    always shows: it renders itself instead.
+    others. An error of ours, an interrupt, or an exception that has no frames yet would end
+    in a frame of ours, which IPython always shows: it renders itself instead.
     """
-    if shell() is not None and isinstance(error, ComputeError | KeyboardInterrupt):
+    ours = isinstance(error, ComputeError | KeyboardInterrupt) or error.__traceback__ is None
+    if shell() is not None and ours:
         vars(error)["_render_traceback_"] = functools.partial(_render, error)
     return error
 

@@ -21,6 +21,8 @@ _MISPLACED = (
 
 def register(ipython: Any) -> None:
     """Add the magics to a shell; again does no harm."""
+    if _with_body not in ipython.input_transformers_cleanup:
+        ipython.input_transformers_cleanup.append(_with_body)
     ipython.register_magic_function(_remote_cell, "cell", "remote")
     ipython.register_magic_function(_remote_line, "line", "remote")
     ipython.register_magic_function(_misplaced, "line", "%remote")
@@ -29,10 +31,19 @@ def register(ipython: Any) -> None:
 
 def unregister(ipython: Any) -> None:
     """Take the magics away from a shell."""
+    if _with_body in ipython.input_transformers_cleanup:
+        ipython.input_transformers_cleanup.remove(_with_body)
     magics = ipython.magics_manager.magics
     magics["cell"].pop("remote", None)
     for name in ("remote", "%remote", "compute"):
         magics["line"].pop(name, None)
+
+
+def _with_body(lines: list[str]) -> list[str]:
+    """Give a lone ``%%remote --help`` a body: IPython calls no cell magic without one."""
+    if len(lines) == 1 and lines[0].split(maxsplit=1)[:1] == ["%%remote"]:
+        return [lines[0].rstrip("\n") + "\n", "\n"]
+    return lines
 
 
 @output_can_be_silenced

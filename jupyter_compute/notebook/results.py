@@ -71,7 +71,8 @@ class Results:
             If it was interrupted from here.
         """
         __tracebackhide__ = True
-        result, error = self._open(ending)
+        result = self._open(ending)
+        error = self._raised(ending, result.error)
         self.namespace.update(result.values)
         for name in result.deleted:
             self.namespace.pop(name, None)
@@ -81,19 +82,19 @@ class Results:
             raise shown(error)
         return result.last
 
-    def _open(self, ending: Ending) -> tuple[Result, BaseException | None]:
+    def _open(self, ending: Ending) -> Result:
+        __tracebackhide__ = True
         envelope = ending.envelope
         try:
-            result = payload.unpack(session.blobs(), envelope, self.namespace, self.packed)
+            return payload.unpack(session.blobs(), envelope, self.namespace, self.packed)
         except Exception as error:  # noqa: BLE001 - any object's own code may run here
-            return Result(), not_rebuilt(error, envelope, ending.run_id)
-        if envelope.get("outcome") == "ok":
+            raise shown(not_rebuilt(error, envelope, ending.run_id)) from None
+
+    def _raised(self, ending: Ending, error: BaseException | None) -> BaseException | None:
+        if ending.envelope.get("outcome") == "ok":
             # The user's code may have caught the interrupt: then it is over, as it is locally.
             late = ending.interrupts and ending.state != "cancelled"
-            return result, KeyboardInterrupt() if late else None
-        return result, self._raised(ending, result.error)
-
-    def _raised(self, ending: Ending, error: BaseException | None) -> BaseException:
+            return KeyboardInterrupt() if late else None
         cancelled = ending.state == "cancelled"
         if error is not None:
             mend(error)

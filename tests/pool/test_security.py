@@ -25,9 +25,12 @@ def _own_home(home: Home) -> Iterator[None]:
 
 
 def _read_without_certificate(address: tuple[str, int], trusting: ssl.SSLContext) -> None:
-    with socket.create_connection(address, timeout=5) as plain:
+    with (
+        socket.create_connection(address, timeout=5) as plain,
+        trusting.wrap_socket(plain) as wrapped,
+    ):
         # With TLS 1.3 the refusal of a missing certificate comes with the first read.
-        if not trusting.wrap_socket(plain).recv(1):
+        if not wrapped.recv(1):
             raise ConnectionResetError
 
 
