@@ -17,6 +17,7 @@ header (hashes of the buffers, sources for tracebacks), the pickle.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import linecache
@@ -39,6 +40,7 @@ _INLINE = 64 * 2**10
 """Buffers smaller than this stay inside the pickle, in bytes."""
 
 _LENGTH = struct.Struct(">I")
+_Cached = type(functools.lru_cache(lambda: None))
 _receiving = threading.local()
 
 
@@ -112,6 +114,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 del carried[name]
         return reduced
 
+    def reducer_override(self, obj: object) -> Any:
+        if isinstance(obj, _Cached) and obj.__module__ == "__main__":
+            # By itself it would travel as a name that the other side does not have.
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
+        return super().reducer_override(obj)
+
 
 class _ErrorPickler(_Pickler):
     """Takes tracebacks, causes and notes of exceptions along."""
@@ -142,6 +150,10 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: str) -> Any:
         return self._resolve(pid)
+
+
+def _cached(function: Callable[..., Any], parameters: Any) -> Any:
+    return functools.lru_cache(**parameters)(function)
 
 
 def _reduce_error(error: BaseException) -> tuple[Any, ...]:

@@ -194,11 +194,12 @@ def _in_loop(shell: ChildShell, run: Callable[[], Any]) -> Any:
     error: BaseException | None = None
     try:
         value = loop.run_until_complete(run())
-        error = getattr(value, "error_in_exec", None)
-        return value
     except BaseException as raised:
         error = raised
         raise
+    else:
+        error = getattr(value, "error_in_exec", None)
+        return value
     finally:
         if os.getpid() != own:
             _end_copy(error)

@@ -200,9 +200,9 @@ def _culprit(name: str, value: object, namespace: dict[str, Any]) -> Culprit:
 def _dump_error(bundle: dict[str, Any], namespace: dict[str, Any]) -> values.Dumped | None:
     """Pickle an exception, and make sure that it can be rebuilt and shown."""
     try:
+        str(bundle["error"])
         dumped = values.dump(bundle, namespace, errors=True)
-        rebuilt = values.load(io.BytesIO(dumped.pickle), dumped.buffers, {})
-        str(rebuilt["error"])
+        values.load(io.BytesIO(dumped.pickle), dumped.buffers, {})
     except Exception:  # noqa: BLE001 - any object's own code may run here
         return None
     return dumped

@@ -110,7 +110,7 @@ class ChildShell(InteractiveShell):
         """Add magics that say why a run cannot start another."""
         super().init_magics()  # type: ignore[no-untyped-call]
         for kind, name in (("cell", "remote"), ("line", "remote"), ("line", "compute")):
-            self.register_magic_function(_refuse_run, kind, name)
+            self.magics_manager.register_function(_refuse_run, kind, name)
 
     def ask_exit(self) -> None:
         """End the cell that says ``exit``.

@@ -6,7 +6,8 @@ import linecache
 import os
 from typing import Any
 
-from ..errors import AskError, Cancelled
+from ..errors import AskError, Cancelled, ComputeError
+from ..model import ENDED
 from . import plan, session, submission
 from .cells import Cell, analyse
 from .credentials import held_back
@@ -98,11 +99,26 @@ def _note(name: str, what: str) -> str:
 
 
 def _start(prepared: Submission, status: Status, options: Options, names: dict[str, Any]) -> None:
-    run_id = session.client().submit_only(prepared.spec)
     assert options.bg is not None
+    if going_on := _still_active(names.get(options.bg)):
+        status.note(
+            f"{options.bg} was {going_on}, which goes on: "
+            f"%compute cancel {going_on} ends it, %compute attach {going_on} NAME binds it again"
+        )
+    run_id = session.client().submit_only(prepared.spec)
     status.run_id = run_id
     watch(run_id, background(), status, quiet=options.quiet)
     names[options.bg] = Run(run_id, Results(names, prepared.packed))
+
+
+def _still_active(value: object) -> str:
+    """Return the id of a run that has not ended; empty if the value is no such run."""
+    if not isinstance(value, Run):
+        return ""
+    try:
+        return "" if value.state in ENDED else value.id
+    except ComputeError:
+        return ""
 
 
 def _wait(prepared: Submission, status: Status, options: Options, names: dict[str, Any]) -> object:

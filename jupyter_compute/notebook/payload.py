@@ -13,7 +13,9 @@ from typing import Any
 import jupyter_compute
 
 from .. import values
+from ..ask import exact_memory, format_memory
 from ..blobs import Blobs
+from ..errors import AskError
 
 __all__ = [
     "NotPicklable",
@@ -97,6 +99,7 @@ def pack_cell(
     out: Iterable[str] | None = None,
     keep_partial: bool = False,
     interactivity: str = "last_expr",
+    most_bytes: int | None = None,
 ) -> Packed:
     """Store a cell and the values that it reads.
 
@@ -119,11 +122,15 @@ def pack_cell(
         Bring back what was assigned before a failure.
     interactivity : str
         IPython's ``ast_node_interactivity``.
+    most_bytes : int, optional
+        The memory that the run asks for.
 
     Raises
     ------
     NotPicklable
         If a value cannot be pickled. Nothing was stored.
+    AskError
+        If the values take more than the run may use. Nothing was stored.
     """
     job = {
         "kind": "cell",
@@ -133,7 +140,7 @@ def pack_cell(
         "keep_partial": keep_partial,
         "interactivity": interactivity,
     }
-    return _pack(blobs, namespace, job, reads, withheld)
+    return _pack(blobs, namespace, job, reads, withheld, most_bytes)
 
 
 def pack_call(
@@ -144,6 +151,7 @@ def pack_call(
     kwargs: dict[str, Any],
     *,
     withheld: Collection[str] = (),
+    most_bytes: int | None = None,
 ) -> Packed:
     """Store a function, its arguments, and the globals that it reads.
 
@@ -151,9 +159,11 @@ def pack_call(
     ------
     NotPicklable
         If one of them cannot be pickled. Nothing was stored.
+    AskError
+        If they take more than `most_bytes`, the memory that the run asks for. Nothing was stored.
     """
     job = {"kind": "call", "function": function, "args": args, "kwargs": kwargs}
-    return _pack(blobs, namespace, job, (), withheld)
+    return _pack(blobs, namespace, job, (), withheld, most_bytes)
 
 
 def pack_environment(blobs: Blobs) -> str:
@@ -232,6 +242,7 @@ def _pack(
     job: dict[str, Any],
     reads: Iterable[str],
     withheld: Collection[str],
+    most_bytes: int | None,
 ) -> Packed:
     skip = _SHELL_NAMES.union(withheld)
     inputs = {name: namespace[name] for name in reads if name in namespace and name not in skip}
@@ -244,8 +255,29 @@ def _pack(
         if not missing:
             break
         inputs.update((name, namespace[name]) for name in sorted(missing))
+    if most_bytes is not None and dumped.nbytes > most_bytes:
+        raise _too_large(dumped.nbytes, most_bytes, namespace, _candidates(job, inputs))
     payload, buffers = values.store(blobs, dumped)
     return Packed(payload, buffers, inputs, dumped.nbytes)
+
+
+def _too_large(
+    nbytes: int, most_bytes: int, namespace: dict[str, Any], candidates: Mapping[str, Any]
+) -> AskError:
+    sizes = {}
+    for name, value in candidates.items():
+        try:
+            sizes[name] = values.dump(value, namespace).nbytes
+        except Exception:  # noqa: BLE001, S112 - it may be pickled only together with others
+            continue
+    largest = max(sizes, key=lambda name: sizes[name], default="")
+    most = f" ({largest}: {format_memory(sizes[largest])})" if largest else ""
+    enough = -(-2 * nbytes // 10**6) * 10**6
+    return AskError(
+        f"what the code reads takes {format_memory(nbytes)}{most}, "
+        f"and the run asks for only {format_memory(most_bytes)} of memory",
+        hint=f"e.g. --memory {exact_memory(enough)}",
+    )
 
 
 def _candidates(job: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class RemoteFunction(Generic[P, R]):
         """Run the function remotely, wait, and return its value or raise what it raised."""
         __tracebackhide__ = True
         if INSIDE in os.environ:
+            _tell_in_place(self.__name__)
             return self.function(*args, **kwargs)
         if inspect.iscoroutinefunction(self.function):
             return self._awaited(args, kwargs)  # type: ignore[return-value]
@@ -115,11 +116,15 @@ class RemoteFunction(Generic[P, R]):
     ) -> Submission:
         __tracebackhide__ = True
         from . import submission
+        from .frames import shown
         from .results import namespace
 
-        return submission.prepare_call(
-            namespace(), self._resolved(), self.function, args, kwargs, detached=detached
-        )
+        try:
+            return submission.prepare_call(
+                namespace(), self._resolved(), self.function, args, kwargs, detached=detached
+            )
+        except ComputeError as refusal:
+            raise shown(refusal) from None
 
     async def _awaited(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         __tracebackhide__ = True
@@ -187,17 +192,34 @@ def _read(keywords: dict[str, Any]) -> Options:
         raise shown(refusal) from None
 
 
+@functools.cache
+def _tell_in_place(name: str) -> None:
+    """Note under the cell, once in a run, that the function does not get what it asks for."""
+    from .output import shell
+
+    emit = getattr(getattr(shell(), "display_pub", None), "emit", None)
+    if emit is not None:
+        emit({"kind": "note", "text": f"{name} runs inside this run, with what this run has"})
+
+
 def _check(function: Any) -> None:
+    from .frames import shown
+
+    if problem := _unfit(function):
+        raise shown(TypeError(problem))
+
+
+def _unfit(function: Any) -> str:
+    """Return why it cannot run remotely; empty if it can."""
     plain = getattr(function, "__func__", function)
     name = getattr(plain, "__qualname__", repr(plain))
     if isinstance(plain, type):
-        raise TypeError(f"@remote works on functions, and {name} is a class; decorate its methods")
+        return f"@remote works on functions, and {name} is a class; decorate its methods"
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        raise TypeError(
-            f"@remote cannot run {name}: a generator would have to stay remote; return a list"
-        )
+        return f"@remote cannot run {name}: a generator would have to stay remote; return a list"
     if not callable(plain):
-        raise TypeError(f"@remote works on functions, and this is of type {type(plain).__name__}")
+        return f"@remote works on functions, and this is of type {type(plain).__name__}"
+    return ""
 
 
 def _wait(prepared: Submission, options: Options, status: Status) -> Any:

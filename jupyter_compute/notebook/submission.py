@@ -13,6 +13,7 @@ from .. import settings, values
 from ..culprits import find_culprits, open_files, to_error
 from ..errors import TransferError
 from ..model import RetryRule, RunSpec
+from ..policy.fit import DEFAULT_MEMORY
 from . import payload, session
 from .credentials import held_back
 from .options import Options
@@ -61,6 +62,8 @@ def prepare_cell(
     ------
     TransferError
         If values cannot be sent: all of them are named, and the place inside each.
+    AskError
+        If they take more memory than the run asks for.
     """
     try:
         packed = payload.pack_cell(
@@ -73,6 +76,7 @@ def prepare_cell(
             out=options.outputs,
             keep_partial=options.keep_partial,
             interactivity=interactivity,
+            most_bytes=_memory(options),
         )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
@@ -95,6 +99,8 @@ def prepare_call(
     ------
     TransferError
         If values cannot be sent: all of them are named, and the place inside each.
+    AskError
+        If they take more memory than the run asks for.
     """
     try:
         packed = payload.pack_call(
@@ -104,6 +110,7 @@ def prepare_call(
             args,
             kwargs,
             withheld=frozenset(held_back(namespace)),
+            most_bytes=_memory(options),
         )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
@@ -136,8 +143,14 @@ def _spec(
     )
 
 
+def _memory(options: Options) -> int:
+    """Return the most memory that any attempt may get, as far as it is known here."""
+    return options.memory_high or options.memory or DEFAULT_MEMORY
+
+
 def _unsendable(refused: NotPicklable, namespace: dict[str, Any]) -> TransferError:
     found = find_culprits(refused.values, lambda value: values.dump(value, namespace))
+    found += open_files(refused.values)
     if found:
         return to_error(found)
     cause = refused.__cause__

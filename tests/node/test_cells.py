@@ -100,6 +100,22 @@ def test_an_instance_brings_the_globals_of_its_methods(bench: Bench) -> None:
     assert bench.cell("models[0].go()", ["models"]).result.last == 3
 
 
+def test_cached_functions_travel_both_ways(bench: Bench) -> None:
+    define(
+        bench,
+        "from functools import lru_cache\n@lru_cache(maxsize=5)\ndef fib(n):\n"
+        "    return n if n < 2 else fib(n - 1) + fib(n - 2)",
+    )
+    ran = bench.cell(
+        "from functools import cache\n@cache\ndef twice(n):\n    return 2 * fib(n)\ntwice(10)",
+        ["fib"],
+    )
+    assert ran.result.last == 110
+    bench.namespace.update(ran.result.values)
+    assert bench.namespace["twice"](20) == 13530
+    assert bench.namespace["twice"].cache_info().currsize == 1
+
+
 def test_out_brings_back_only_these_names(bench: Bench) -> None:
     ran = bench.cell("a = 1\nb = 2", out=["b", "c"])
     assert ran.result.values == {"b": 2}
