@@ -9,11 +9,12 @@ from typing import Any
 from ..errors import AskError, Cancelled, ComputeError
 from ..model import ENDED
 from . import plan, session, submission
-from .cells import Cell, analyse
+from .cells import FIRST_LINE, Cell, analyse
 from .credentials import held_back
 from .follow import Ending, follow
 from .options import Options, help_text, parse_line
 from .output import background, foreground, shell
+from .refusals import check_text
 from .remote import INSIDE
 from .results import Results
 from .run import Run, watch
@@ -44,6 +45,7 @@ def run_cell(line: str, body: str) -> object:
         print(help_text())  # noqa: T201 - what was asked for
         return None
     options = session.resolve(options)
+    check_text(body, FIRST_LINE)
     number = len(ipython.history_manager.input_hist_parsed) - 1
     filename = _name(ipython, number, line, body)
     cell = analyse(body, filename=filename, namespace=names)

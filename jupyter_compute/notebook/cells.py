@@ -21,7 +21,10 @@ from .escapes import Escape, MagicCall, escape_of, magic_call, queried_words, wo
 from .scopes import lines_reading, names_of
 from .translation import Transform, compile_cell, ipython_transform
 
-__all__ = ["Cell", "analyse"]
+__all__ = ["FIRST_LINE", "Cell", "analyse"]
+
+FIRST_LINE = 2
+"""The line of the notebook's cell that its body starts on: ``%%remote`` is line 1."""
 
 _UNSEEN = frozenset({"eval", "exec", "globals", "locals"})
 """Builtins through which code reaches names that it does not spell out."""
@@ -91,7 +94,7 @@ def analyse(
     *,
     filename: str = "<cell>",
     namespace: Mapping[str, object] | None = None,
-    first_line: int = 2,
+    first_line: int = FIRST_LINE,
     transform: Transform | None = None,
 ) -> Cell:
     """Analyse the body of a ``%%remote`` cell. Nothing is run.

@@ -38,7 +38,8 @@ def describe(
         If no offer of the layer can satisfy the ask.
     """
     answer = session.client().plan(session.ask_of(options))
-    lines = [where(answer), *answer["notes"], _what(sent)]
+    most = options.memory_high or answer["memory"]
+    lines = [where(answer), *answer["notes"], _what(sent, most)]
     width = max(map(len, sent), default=0)
     for name, (kind, size) in sorted(sent.items(), key=lambda item: -(item[1][1] or 0)):
         shown = "cannot be sent" if size is None else format_memory(size)
@@ -58,8 +59,10 @@ def where(answer: Mapping[str, Any]) -> str:
     return f"would run on {where} with {granted}, {cost}"
 
 
-def _what(sent: Mapping[str, tuple[str, int | None]]) -> str:
+def _what(sent: Mapping[str, tuple[str, int | None]], most: int) -> str:
     if not sent:
         return "would send nothing but the code"
     total = sum(size or 0 for _, size in sent.values())
+    if total > most:
+        return f"would be refused: {format_memory(total)} to send, more than it may use:"
     return f"would send {format_memory(total)}:"

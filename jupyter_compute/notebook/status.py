@@ -92,7 +92,7 @@ class Status:
 
     def text(self) -> str:
         """Return the status line and the notes as plain text."""
-        return "\n".join([self.line(), *(f"  {note}" for note in self.notes)])
+        return "\n  ".join([self.line(), *"\n".join(self.notes).splitlines()])
 
     def markup(self) -> str:
         """Return the same as self-contained HTML."""
