@@ -62,7 +62,11 @@ class ComputeError(Exception):
         self.facts = facts
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.hint})" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        if "\n" in self.message:
+            return f"{self.message.rstrip()}\n{self.hint}"
+        return f"{self.message} ({self.hint})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _build, (type(self), self.message, self.hint, self.facts)

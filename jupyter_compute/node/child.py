@@ -83,7 +83,7 @@ def serve(shell: ChildShell, channel: Channel) -> None:
 
 def rehearse(shell: ChildShell) -> None:
     """Do once, before the fork, what every child does, so that it finds its caches warm."""
-    environment = {"variables": dict(os.environ), "path": sys.path, "cwd": "/"}
+    environment = {"variables": dict(os.environ), "path": sys.path, "cwd": "/", "umask": 0o077}
     job = {"run": "", "cpu": 1}
     payload: dict[str, Any] = {
         "values": {},
@@ -232,6 +232,7 @@ def _enter(environment: bytes, job: dict[str, Any]) -> list[str]:
             os.environ[name] = str(threads)
     if hasattr(time, "tzset"):
         time.tzset()
+    os.umask(found["umask"])
     sys.path[:] = found["path"]
     importlib.invalidate_caches()
     builtins.input = refuse_input

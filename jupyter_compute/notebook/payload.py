@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -167,14 +168,30 @@ def pack_call(
 
 
 def pack_environment(blobs: Blobs) -> str:
-    """Store working directory, variables and ``sys.path`` of this process; return the hash."""
+    """Store directory, variables, ``sys.path`` and umask of this process; return the hash."""
+    try:
+        cwd = str(Path.cwd())
+    except FileNotFoundError:  # it has been removed; the run will say so
+        cwd = os.environ.get("PWD", "")
     environment = {
-        "cwd": str(Path.cwd()),
+        "cwd": cwd,
+        "umask": _umask(),
         "variables": dict(os.environ),
         "path": sys.path,
         "package": str(Path(jupyter_compute.__file__).parent.parent),
     }
     return blobs.put(json.dumps(environment, sort_keys=True, default=str).encode())
+
+
+def _umask() -> int:
+    """Return the permissions that new files do not get."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    found = os.umask(0o077)  # elsewhere it can be read only by setting it
+    os.umask(found)
+    return found
 
 
 def preload() -> tuple[str, ...]:

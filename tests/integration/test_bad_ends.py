@@ -6,6 +6,7 @@ The table in test_bad_input.py says where each row of the catalogue is.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_row40_what_is_left_running_is_ended_and_named(
     assert f"1 {what} still running at the end: ended" in reply.status_lines[-1]
     if what == "process":
         left = int(_ok(kernel.run("left")).result)
-        kernel.wait_for(lambda: not os.path.exists(f"/proc/{left}"), timeout=10)
+        kernel.wait_for(lambda: not Path(f"/proc/{left}").exists(), timeout=10)
 
 
 def test_row41_a_flood_keeps_its_beginning_and_its_end(kernel: Kernel) -> None:
@@ -151,17 +152,16 @@ def test_row42_markup_in_names_and_messages_is_text(kernel: Kernel) -> None:
     assert "<img src=x onerror=alert(1)>" in _ok(kernel.run("%compute runs")).stdout
 
 
-def _gate(home: Home, name: str) -> str:
+def _gate(home: Home, name: str) -> Path:
     """Make a place where a cell waits until somebody writes there."""
     path = home.notebooks / name
     path.unlink(missing_ok=True)
     os.mkfifo(path)
-    return str(path)
+    return path
 
 
-def _open(gate: str) -> None:
-    with open(gate, "w") as file:
-        file.write(gate[-1])
+def _open(gate: Path) -> None:
+    gate.write_text(gate.name[-1])
 
 
 def test_row44_running_a_background_cell_again_leaves_the_first_one_alone(
@@ -169,9 +169,9 @@ def test_row44_running_a_background_cell_again_leaves_the_first_one_alone(
 ) -> None:
     gates = [_gate(shared_home, "gate1"), _gate(shared_home, "gate2")]
     cell = "%%remote --bg job --cpu 0.1 --memory 256M\nmade = open(gate).read()\nmade"
-    _ok(kernel.run(f"gate = {gates[0]!r}"))
+    _ok(kernel.run(f"gate = {str(gates[0])!r}"))
     assert _ok(kernel.run(cell)).status_lines[-1] == "▸ queued"
-    first = _ok(kernel.run(f"first, gate = job, {gates[1]!r}\njob.id")).result.strip("'")
+    first = _ok(kernel.run(f"first, gate = job, {str(gates[1])!r}\njob.id")).result.strip("'")
     again = _ok(kernel.run(cell))
     assert f"job was {first}, which goes on: %compute cancel {first}" in again.status_lines[0]
     for gate in gates:
@@ -186,7 +186,7 @@ def test_row44_a_kernel_that_restarts_in_the_middle_of_a_cell_finds_its_run(
     kernel: Kernel, shared_home: Home
 ) -> None:
     gate = _gate(shared_home, "gate3")
-    reply = kernel.start(f"%%remote\nprint('ready')\nmade = open({gate!r}).read()\nmade")
+    reply = kernel.start(f"%%remote\nprint('ready')\nmade = open({str(gate)!r}).read()\nmade")
     kernel.wait_for(lambda: "ready" in reply.stdout)
     kernel.restart()
     _ok(kernel.run("%load_ext jupyter_compute\nimport jupyter_compute"))

@@ -219,8 +219,28 @@ def test_directory_and_variables_are_the_notebooks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MY_SETTING", "yes")
-    ran = bench.cell("import os\n[os.getcwd(), os.environ['MY_SETTING']]")
+    before = os.umask(0o027)
+    try:
+        ran = bench.cell(
+            "import os\nos.close(os.open('made', os.O_CREAT, 0o666))\n"
+            "[os.getcwd(), os.environ['MY_SETTING']]"
+        )
+    finally:
+        os.umask(before)
     assert ran.result.last == [str(tmp_path), "yes"]
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_directory_that_is_gone_is_said(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone_soon = tmp_path / "gone-soon"
+    gone_soon.mkdir()
+    monkeypatch.chdir(gone_soon)
+    gone_soon.rmdir()
+    ran = bench.cell("1 + 1")
+    assert ran.result.last == 2
+    assert "cannot be entered" in ran.notes
 
 
 def test_cpu_limits_reach_threads_and_libraries(bench: Bench) -> None:
