@@ -172,7 +172,7 @@ def pack_environment(blobs: Blobs) -> str:
     try:
         cwd = str(Path.cwd())
     except FileNotFoundError:  # it has been removed; the run will say so
-        cwd = os.environ.get("PWD", "")
+        cwd = ""
     environment = {
         "cwd": cwd,
         "umask": _umask(),
