@@ -6,13 +6,11 @@ kind, one by one, are in tests/notebook/test_culprits.py and test_hostile_object
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import textwrap
 
 import pytest
 
-from jupyter_compute import places
+from homes import Home
 from kernels import Kernel, Reply
 
 pytestmark = pytest.mark.slow
@@ -237,14 +235,9 @@ def test_row37_what_cannot_come_back_stays_and_the_rest_comes(kernel: Kernel) ->
     assert "the returned value cannot be brought back: it is a generator" in called.evalue
 
 
-def _collected(run_id: str) -> bool:
-    """Tell whether the pool knows that a notebook has the results of a run."""
-    with contextlib.closing(sqlite3.connect(places.journal())) as journal:
-        query = "SELECT collected FROM runs WHERE id = ?"
-        return bool(journal.execute(query, (run_id,)).fetchone()[0])
-
-
-def test_row38_a_result_of_a_module_that_is_not_here_waits_for_it(kernel: Kernel) -> None:
+def test_row38_a_result_of_a_module_that_is_not_here_waits_for_it(
+    kernel: Kernel, shared_home: Home
+) -> None:
     module = (
         "import sys, types\nmodule = types.ModuleType('elsewhere')\n"
         "exec('class Thing: size = 4', vars(module))\nsys.modules['elsewhere'] = module\n"
@@ -255,9 +248,10 @@ def test_row38_a_result_of_a_module_that_is_not_here_waits_for_it(kernel: Kernel
     assert "No module named 'elsewhere'" in reply.evalue
     run_id = _runs(kernel)[0]
     assert f"attach('{run_id}').result() brings it" in reply.evalue
-    _ok(kernel.run("%%remote\nlater = 1"))
-    kernel.wait_for(lambda: _collected(_runs(kernel)[0]))
-    assert not _collected(run_id)
+    # A pool that ends keeps the results that no notebook has, and no others.
+    _ok(kernel.run("%compute stop"))
+    alive = shared_home.processes
+    kernel.wait_for(lambda: not any("jupyter_compute.pool" in line for line in alive().values()))
     _define(kernel, f"import jupyter_compute\n{module}")
     _ok(kernel.run(f"jupyter_compute.attach('{run_id}').result()"))
     assert _ok(kernel.run("thing.size, other")).result == "(4, 1)"
