@@ -125,8 +125,8 @@ class Blobs:
             if now - used < older_than_s or kept + size <= max_bytes:
                 kept += size
                 continue
-            path.unlink(missing_ok=True)
-            freed += size
+            if _remove_unless_used(path, now - older_than_s):
+                freed += size
         return freed
 
     def _find(self, name: str) -> Path | None:
@@ -163,6 +163,23 @@ class Blobs:
                 except FileNotFoundError:
                     continue
                 yield path, status.st_mtime, status.st_size
+
+
+def _remove_unless_used(path: Path, since: float) -> bool:
+    """Remove a blob that has not been used since then; tell whether it is gone.
+
+    Under another name nobody can begin to use it between the last look and its end.
+    """
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.rename(aside)
+        if aside.stat().st_mtime >= since:
+            aside.rename(path)
+            return False
+        aside.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write_file(directory: Path, name: str, data: memoryview) -> None:

@@ -4,8 +4,8 @@ Everything that one run sends is a single pickle (protocol 5, cloudpickle), so t
 shared references stay shared; its large buffers are blobs of their own, so that an
 unchanged array is stored once however often it is sent.
 
-Functions of the notebook travel without their globals. The names they use travel as
-names, and on arrival the functions get the receiving namespace as their globals: a
+Functions of the notebook belong to its namespace. On arrival they get the receiving
+namespace as their globals, and it the names they read, unless it has these already: a
 cell that rebinds ``K`` is seen by every function that reads ``K``, as in the kernel.
 
 A result that *is* an unchanged input travels as a reference to it, so the notebook
@@ -38,6 +38,9 @@ __all__ = ["Dumped", "dump", "fetch", "load", "store"]
 
 _INLINE = 64 * 2**10
 """Buffers smaller than this stay inside the pickle, in bytes."""
+
+_DEEP = 30
+"""Frames that are kept from either end of a deep traceback."""
 
 _LENGTH = struct.Struct(">I")
 _Cached = type(functools.lru_cache(lambda: None))
@@ -106,18 +109,32 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _dynamic_function_reduce(self, func: FunctionType) -> tuple[Any, ...]:
         reduced: tuple[Any, ...] = super()._dynamic_function_reduce(func)
-        if func.__globals__ is self._namespace:
-            carried = reduced[2][1]["__globals__"]
-            self._dumped.needed.update(carried)
-            self._dumped.filenames.add(func.__code__.co_filename)
-            for name in [name for name in carried if name in self._without]:
-                del carried[name]
-        return reduced
+        if func.__globals__ is not self._namespace:
+            return reduced
+        carried = reduced[2][1]["__globals__"]
+        self._dumped.needed.update(carried)
+        self._dumped.filenames.add(func.__code__.co_filename)
+        self._note_name(func)
+        for name in [name for name in carried if name in self._without]:
+            del carried[name]
+        return *reduced[:5], _set_function_state
+
+    def _note_name(self, obj: FunctionType | type) -> None:
+        """Have the name of a function or class go along: the code may pickle by name."""
+        name, _, inner = obj.__qualname__.partition(".")
+        found = self._namespace.get(name)
+        if found is obj or (isinstance(found, type) and "<locals>" not in inner):
+            self._dumped.needed.add(name)
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, _Cached) and obj.__module__ == "__main__":
             # By itself it would travel as a name that the other side does not have.
             return _cached, (obj.__wrapped__, obj.cache_parameters())
+        if type(obj) is functools.cached_property:
+            # It holds a lock before Python 3.12.
+            return _cached_property, (obj.func, obj.attrname)
+        if isinstance(obj, type) and obj.__module__ == "__main__":
+            self._note_name(obj)
         return super().reducer_override(obj)
 
 
@@ -156,16 +173,44 @@ def _cached(function: Callable[..., Any], parameters: Any) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
+def _cached_property(function: Callable[[Any], Any], name: str | None) -> Any:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def _set_function_state(function: FunctionType, state: tuple[Any, dict[str, Any]]) -> None:
+    """Give a function its state; names that the receiving namespace has stay what they are."""
+    _, slots = state
+    here = function.__globals__
+    slots["__globals__"] = {n: v for n, v in slots["__globals__"].items() if n not in here}
+    cloudpickle.cloudpickle._function_setstate(function, state)  # noqa: SLF001 - pickles name it
+
+
 def _reduce_error(error: BaseException) -> tuple[Any, ...]:
     made: str | tuple[Any, ...] = error.__reduce_ex__(5)
     if isinstance(made, str):
         raise TypeError(f"{type(error).__name__} is reduced to a name")
     make, args, state = (*made[:3], None)[:3]
     links = {
-        name: getattr(error, name)
-        for name in ("__traceback__", "__cause__", "__context__", "__suppress_context__")
+        name: getattr(error, name) for name in ("__cause__", "__context__", "__suppress_context__")
     }
+    links["__traceback__"] = _shortened(error.__traceback__)
     return _rebuild_error, (make, args, state, links)
+
+
+def _shortened(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out the middle of an endless recursion: it is too deep to be pickled."""
+    entries, entry = [], trace
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    if len(entries) <= 2 * _DEEP:
+        return trace
+    kept: TracebackType | None = None
+    for entry in reversed(entries[:_DEEP] + entries[-_DEEP:]):
+        kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept
 
 
 def _rebuild_error(
@@ -206,7 +251,7 @@ def dump(
     namespace : dict
         Functions whose globals this is get the receiving namespace instead.
     without : collection of str
-        Globals that functions do not take along, because they travel by themselves.
+        Globals that functions do not take along: the receiver has them, or may not.
     references : mapping of int to str, optional
         Objects (by ``id``) that the receiver has, and the names it has them under.
     errors : bool

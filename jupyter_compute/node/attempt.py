@@ -25,6 +25,9 @@ _BURST, _BURST_S = 4, 0.005
 """After so many reads in such quick succession, the node pauses: waking up for every line
 costs more than the line does."""
 
+_TRACKERS_S = 5.0
+"""How long resource trackers may take to remove what the others have left."""
+
 _STACK_S = 0.3
 """How long a child may take to start writing its stack."""
 
@@ -34,12 +37,16 @@ _STACK_REST_S = 0.02
 
 @dataclass(slots=True)
 class Use:
-    """What an attempt uses: CPUs now, CPU seconds so far, bytes now and at most."""
+    """What an attempt uses: CPUs now, CPU seconds so far, bytes now and at most.
+
+    Until it is `measured` for the first time these are not known.
+    """
 
     cpu_used: float = 0.0
     cpu_s: float = 0.0
     memory_used: int = 0
     memory_peak: int = 0
+    measured: bool = False
 
 
 class Attempt:
@@ -73,6 +80,7 @@ class Attempt:
         self._ladder: asyncio.TimerHandle | None = None
         self._stack = ""
         self._stack_written = asyncio.Event()
+        self._trackers: list[int] = []
 
     def start_failed(self, message: str, hint: str = "") -> None:
         """End without a child ever having run."""
@@ -109,10 +117,11 @@ class Attempt:
         finally:
             watch.cancel()
             self._conclude(child)
-            limits.kill_tree(child.pid)
-            await child.exited
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
+            self._trackers += limits.kill_tree(child.pid)
+            await child.exited
+            await _ended(self._trackers)
             child.close()
             if self._ladder is not None:
                 self._ladder.cancel()
@@ -139,10 +148,13 @@ class Attempt:
         if self._child is None or self._over.is_set():
             return
         if number == signal.SIGKILL:
-            limits.kill_tree(self._child.pid)
+            self._trackers += limits.kill_tree(self._child.pid)
         else:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._child.pid, number)
+                try:
+                    os.killpg(self._child.pid, number)
+                except ProcessLookupError:  # just forked, it has no group yet
+                    os.kill(self._child.pid, number)
 
     async def _watch(self, child: Child) -> None:
         """Measure the attempt, and stop it at its limits."""
@@ -158,7 +170,7 @@ class Attempt:
             now = time.monotonic()
             use = self.use
             use.memory_used, use.memory_peak = memory, max(use.memory_peak, memory)
-            use.cpu_s = max(use.cpu_s, cpu_s)
+            use.cpu_s, use.measured = max(use.cpu_s, cpu_s), True
             if now - last_time >= TIMERS.sample_s:
                 use.cpu_used = max(0.0, use.cpu_s - last_cpu) / (now - last_time)
                 last_time, last_cpu = now, use.cpu_s
@@ -183,7 +195,7 @@ class Attempt:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stack_written.wait(), _STACK_S)
             await asyncio.sleep(_STACK_REST_S)
-        limits.kill_tree(child.pid)
+        self._trackers += limits.kill_tree(child.pid)
 
     def _frames_ready(self) -> None:
         """Read what has come; let code that prints line by line fill the pipe meanwhile."""
@@ -241,6 +253,7 @@ class Attempt:
                 self._child.control.send(encode("j", b"{}"))
         elif event["kind"] == "ended":
             self._envelope = event["envelope"]
+            self._trackers = event["trackers"]
             self.use.cpu_s = max(self.use.cpu_s, event["cpu_s"])
             assert self._child is not None
             peak = event["memory_peak"] - self._child.baseline
@@ -289,6 +302,18 @@ class Attempt:
         }
         self._over.set()
         self._output.end({"kind": "ended", "envelope": envelope})
+
+
+async def _ended(trackers: list[int]) -> None:
+    """Wait until resource trackers have done their work; one that stays is killed."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _TRACKERS_S
+    while trackers := limits.running(trackers):
+        if loop.time() > deadline:
+            for pid in trackers:
+                limits.kill_tree(pid)
+            return
+        await asyncio.sleep(0.02)
 
 
 def _user_stack(text: str) -> str:

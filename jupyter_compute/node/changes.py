@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
 from collections.abc import Mapping, Sequence
@@ -14,20 +15,10 @@ from ..blobs import hash_of
 
 __all__ = ["Inputs"]
 
-_FIXED = (
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    range,
-    type,
-    type(None),
-    FunctionType,
-    BuiltinFunctionType,
-    ModuleType,
+_FIXED = frozenset(
+    (int, float, complex, bool, str, bytes, range, type(None), BuiltinFunctionType, ModuleType)
 )
-"""Types whose values have nothing that a cell would change in place."""
+"""Types whose values have nothing that a cell would change in place; subclasses may."""
 
 _RANGE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) [-r]")
 
@@ -62,7 +53,7 @@ class Inputs:
         self._before = {
             name: self._fingerprint(value, self._maps)
             for name, value in self.given.items()
-            if not isinstance(value, _FIXED)
+            if _has_state(value)
         }
 
     def changed(self) -> set[str]:
@@ -78,8 +69,10 @@ class Inputs:
         self, value: object, known: Mapping[tuple[int, int], str]
     ) -> tuple[str, ...] | None:
         """Return what identifies the value's content, or None if it has no picklable one."""
+        state = _function_state(value) if isinstance(value, FunctionType) else value
         try:
-            dumped = values.dump(value, self._namespace)
+            # What functions read is compared under its own name.
+            dumped = values.dump(state, self._namespace, without=self._namespace)
         except Exception:  # noqa: BLE001 - any object's own code may run here
             return None
         parts = [hash_of(dumped.pickle)]
@@ -87,6 +80,23 @@ class Inputs:
             name = known.get((_address(buffer), buffer.nbytes)) if known else None
             parts.append(name or hash_of(buffer))
         return tuple(parts)
+
+
+def _has_state(value: object) -> bool:
+    """Tell whether a cell can change the value in place."""
+    if isinstance(value, FunctionType):
+        return any(_function_state(value))
+    if isinstance(value, type):
+        return value.__module__ == "__main__"  # another module's classes are not sent
+    return type(value) not in _FIXED
+
+
+def _function_state(function: FunctionType) -> tuple[object, ...]:
+    kept = []
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # it may be empty
+            kept.append(cell.cell_contents)
+    return function.__dict__, function.__defaults__, function.__kwdefaults__, kept
 
 
 def _address(view: memoryview) -> int:
@@ -100,7 +110,7 @@ def _without_copies(maps: Mapping[tuple[int, int], str]) -> dict[tuple[int, int]
     """Return the private maps that nobody has written to.
 
     Linux gives a page of a private map a copy of its own (an anonymous page) when it is
-    first written to, and counts these: proc_pid_smaps(5). This takes a fraction of the
+    first written to, and counts these, those in the swap apart: proc_pid_smaps(5). This takes a fraction of the
     time that hashing the map does. Elsewhere no map is known to be untouched.
     """
     try:
@@ -112,7 +122,7 @@ def _without_copies(maps: Mapping[tuple[int, int], str]) -> dict[tuple[int, int]
     for line in text.splitlines():
         if (header := _RANGE.match(line)) is not None:
             ranges.append((int(header[1], 16), int(header[2], 16)))
-        elif line.startswith("Anonymous:") and int(line.split()[1]):
+        elif line.startswith(("Anonymous:", "Swap:")) and int(line.split()[1]):
             written.append(ranges[-1])
     return {
         (start, size): name

@@ -11,6 +11,8 @@ them whenever the child does not.
 
 from __future__ import annotations
 
+import builtins
+import functools
 import io
 import json
 import os
@@ -18,13 +20,20 @@ import select
 import signal
 import socket
 import struct
+import sys
 import threading
 from typing import Any, Literal
 
-__all__ = ["STACK_SIGNAL", "Channel", "Frames", "TextStream", "encode"]
+__all__ = ["STACK_SIGNAL", "Channel", "Frames", "TextStream", "encode", "print_whole"]
 
 STACK_SIGNAL = signal.SIGRTMIN + 9 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """A child answers it with the stacks of its threads."""
+
+_DEFERRED = signal.valid_signals() - {
+    STACK_SIGNAL,
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT),
+}
+"""Signals whose handlers, which may raise, wait until a frame is written."""
 
 Kind = Literal["o", "e", "j"]
 _HEAD = struct.Struct(">cI")
@@ -100,12 +109,18 @@ class Channel:
         return None
 
     def event(self, event: dict[str, Any]) -> None:
-        """Send a JSON object."""
-        self._send("j", json.dumps(event, default=_plain).encode())
+        """Send a JSON object; of a display by a process forked by user code, its plain text."""
+        if os.getpid() == self._owner:
+            self._send("j", json.dumps(event, default=_plain).encode())
+        elif event["kind"] == "display":
+            self.text("o", f"{event['data'].get('text/plain', '')}\n")
 
     def text(self, kind: Kind, text: str) -> None:
         """Send text; a process forked by user code writes to the pipes instead."""
-        data = text.encode("utf-8", "backslashreplace")
+        self.data(kind, text.encode("utf-8", "backslashreplace"))
+
+    def data(self, kind: Kind, data: bytes) -> None:
+        """Send encoded text, perhaps half a character: the next bytes may be its rest."""
         if os.getpid() == self._owner:
             self._send(kind, data)
         else:
@@ -114,26 +129,31 @@ class Channel:
     def drain(self) -> None:
         """Send what C code and subprocesses have written so far."""
         with self._lock:
-            for pipe, _ in self._poll.poll(0):
-                try:
-                    data = os.read(pipe, _READ)
-                except BlockingIOError:
-                    continue
-                if data:
-                    self._write(encode(self._pipes[pipe], data))
+            self._drain()
 
     def _send(self, kind: Kind, data: bytes) -> None:
         with self._lock:
-            self.drain()
+            self._drain()
             self._write(encode(kind, data))
 
+    def _drain(self) -> None:
+        for pipe, _ in self._poll.poll(0):
+            try:
+                data = os.read(pipe, _READ)
+            except BlockingIOError:
+                continue
+            if data:
+                self._write(encode(self._pipes[pipe], data))
+
     def _write(self, frame: bytes) -> None:
-        """Write a frame whole: one that an interrupt cuts short would spoil all that follow."""
+        """Write a frame whole: one that a signal cuts short would spoil all that follow."""
         if len(frame) <= select.PIPE_BUF:
             os.write(self._frames, frame)
             return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
+            # Within try: a handler may run, and raise, once the signals are blocked.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
             rest = memoryview(frame)
             while rest:
                 rest = rest[os.write(self._frames, rest) :]
@@ -157,7 +177,7 @@ class TextStream(io.TextIOBase):
         self._channel = channel
         self._kind = kind
         self.name = "<stdout>" if kind == "o" else "<stderr>"
-        self.buffer = _Bytes(self)
+        self.buffer = _Bytes(channel, kind)
 
     def write(self, text: str) -> int:
         """Send the text at once."""
@@ -180,15 +200,42 @@ class TextStream(io.TextIOBase):
         return False
 
 
+_print = builtins.print
+
+
+@functools.wraps(_print)
+def print_whole(*values: Any, **options: Any) -> None:
+    """Print as `print` does, but write the values and the end of the line in one piece.
+
+    Every piece costs a child two system calls, and `print` writes four for ``print(a, b)``.
+    """
+    given = options.get("file")
+    stream = sys.stdout if given is None else given
+    separator, end = options.get("sep", " "), options.get("end", "\n")
+    simple = isinstance(stream, TextStream) and type(separator) is type(end) is str
+    if simple and options.keys() <= _OPTIONS:
+        stream.write(separator.join(map(str, values)) + end)
+    else:
+        _print(*values, **options)
+
+
+_OPTIONS = {"sep", "end", "file", "flush"}
+
+
 class _Bytes(io.RawIOBase):
     """``sys.stdout.buffer``: what is no UTF-8 is shown with replacement characters."""
 
-    def __init__(self, stream: TextStream) -> None:
-        self._stream = stream
+    def __init__(self, channel: Channel, kind: Kind) -> None:
+        self._channel = channel
+        self._kind = kind
 
     def write(self, data: Any) -> int:
-        self._stream.write(bytes(data).decode("utf-8", "replace"))
-        return len(data)
+        with memoryview(data) as view:
+            self._channel.data(self._kind, view.tobytes())
+            return view.nbytes
+
+    def fileno(self) -> int:
+        return 1 if self._kind == "o" else 2
 
     def writable(self) -> bool:
         return True

@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import builtins
 import ctypes
+import fcntl
+import gc
 import getpass
 import importlib
 import inspect
+import io
 import json
 import math
 import os
 import resource
+import signal
+import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,10 +30,10 @@ from typing import Any, NoReturn
 import threadpoolctl
 
 from .. import values
-from ..blobs import Blobs
+from ..blobs import Blobs, hash_of
 from . import limits, outcome
 from .changes import Inputs
-from .channel import Channel, TextStream
+from .channel import Channel, TextStream, print_whole
 from .shell import ChildShell, refuse_input
 
 __all__ = ["find_pools", "rehearse", "serve"]
@@ -53,6 +57,9 @@ _pools: threadpoolctl.ThreadpoolController | None = None
 
 def serve(shell: ChildShell, channel: Channel) -> None:
     """Wait for a job, run it, and send its envelope. Nothing is raised."""
+    rehearse(shell)
+    # Until now an interrupt had to wait: the shell that rehearses would have swallowed it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     job = channel.receive()
     if job is None:
         return
@@ -65,7 +72,10 @@ def serve(shell: ChildShell, channel: Channel) -> None:
         envelope = outcome.failed(blobs, shell.user_ns, error)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything
         envelope = outcome.failed(blobs, shell.user_ns, error)
-    envelope["notes"] = envelope.get("notes", []) + _leftovers()
+    left = limits.running(limits.tree(os.getpid())[1:])
+    trackers = limits.trackers(left)
+    notes = _written_out() + _leftovers(len(left) - len(trackers))
+    envelope["notes"] = envelope.get("notes", []) + notes
     ctypes.CDLL(None).fflush(None)
     channel.drain()
     own, reaped = (
@@ -77,12 +87,32 @@ def serve(shell: ChildShell, channel: Channel) -> None:
             "envelope": envelope,
             "cpu_s": own.ru_utime + own.ru_stime + reaped.ru_utime + reaped.ru_stime,
             "memory_peak": own.ru_maxrss * _RSS_UNIT,
+            "trackers": trackers,
         }
     )
 
 
+class _Memory(Blobs):
+    """Blobs of this process only."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self._stored: dict[str, bytes] = {}
+
+    def put(self, data: bytes | memoryview) -> str:
+        self._stored[name := hash_of(data)] = bytes(data)
+        return name
+
+    def read(self, name: str) -> bytes:
+        return self._stored[name]
+
+
 def rehearse(shell: ChildShell) -> None:
-    """Do once, before the fork, what every child does, so that it finds its caches warm."""
+    """Do what every job does, so that the next time is fast.
+
+    The fork server fills its caches once and for all. A child then writes to pages that it
+    shares with the server: each is copied the first time, which here costs nobody's time.
+    """
     environment = {"variables": dict(os.environ), "path": sys.path, "cwd": "/", "umask": 0o077}
     job = {"run": "", "cpu": 1}
     payload: dict[str, Any] = {
@@ -93,12 +123,12 @@ def rehearse(shell: ChildShell) -> None:
         "out": None,
         "keep_partial": False,
     }
-    with tempfile.TemporaryDirectory() as directory:
-        blobs = Blobs([directory])
-        _enter(json.dumps(environment).encode(), job)
-        inputs = Inputs({}, shell.user_ns, (), ())
-        envelope = _cell(shell, blobs, payload, inputs, lambda: None)
-        values.fetch(blobs, envelope["payload"], shell.user_ns)
+    blobs = _Memory()
+    _enter(json.dumps(environment).encode(), job)
+    inputs = Inputs({}, shell.user_ns, (), ())
+    envelope = _cell(shell, blobs, payload, inputs, lambda: None)
+    values.fetch(blobs, envelope["payload"], shell.user_ns)
+    asyncio.get_event_loop_policy().get_event_loop().close()
     shell.last.has_value = False
 
 
@@ -183,7 +213,7 @@ def _call(
 
     value = _in_loop(shell, run)
     finishing()
-    return outcome.returned(blobs, shell.user_ns, value)
+    return outcome.returned(blobs, shell.user_ns, value, payload["values"])
 
 
 def _in_loop(shell: ChildShell, run: Callable[[], Any]) -> Any:
@@ -236,6 +266,7 @@ def _enter(environment: bytes, job: dict[str, Any]) -> list[str]:
     sys.path[:] = found["path"]
     importlib.invalidate_caches()
     builtins.input = refuse_input
+    builtins.print = print_whole
     getpass.getpass = refuse_input
     sys.breakpointhook = refuse_input
     _tell_numpy(threads)
@@ -254,11 +285,43 @@ def _tell_numpy(threads: int) -> None:
         sys.modules["numpy.random"].seed()
 
 
-def _leftovers() -> list[str]:
+def _written_out() -> list[str]:
+    """Write what open files still hold back, as this process ends without closing them.
+
+    Return which could not be written.
+    """
+    notes = []
+    for file in _buffering():
+        try:
+            file.flush()
+        except (OSError, ValueError) as error:  # the disk is full, or another thread closes it
+            notes.append(f"{getattr(file, 'name', 'a file')} could not be written: {error}")
+    return notes
+
+
+def _buffering() -> list[Any]:
+    """Return the files that may hold something back, text before the bytes it becomes."""
+    found: list[Any] = [sys.__stdout__, sys.__stderr__]
+    if any(_is_written(int(name)) for name in os.listdir("/dev/fd")):  # noqa: PTH208 - plain names
+        # isinstance() would run code of the user's own.
+        objects = [o for o in gc.get_objects() if issubclass(type(o), io.IOBase)]
+        for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+            found += [o for o in objects if issubclass(type(o), kind) and not o.closed]
+    return found
+
+
+def _is_written(descriptor: int) -> bool:
+    try:
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        return mode != os.O_RDONLY and stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:  # the descriptor of the list itself
+        return False
+
+
+def _leftovers(processes: int) -> list[str]:
     """Say what the code left running: it ends with this process."""
     main = threading.main_thread()
     threads = sum(t is not main and not t.daemon for t in threading.enumerate())
-    processes = len(limits.tree(os.getpid())) - 1
     return [
         f"{number} {what}{'' if number == 1 else plural} still running at the end: ended"
         for number, what, plural in ((threads, "thread", "s"), (processes, "process", "es"))

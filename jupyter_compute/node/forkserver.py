@@ -4,7 +4,7 @@ It has imported IPython and made a shell, so a child is ready in milliseconds. I
 runs no user code itself. It speaks JSON lines with its node, which sends the file
 descriptors of each child along:
 
-    node: {"op": "fork"} + descriptors      server: {"forked": PID}
+    node: {"op": "fork"} + descriptors      server: {"forked": PID} or {"refused": "why"}
     node: {"op": "preload", "modules": []}  server: {"preloaded": [...]}
                                             server: {"exited": PID, "status": N}
 
@@ -13,6 +13,7 @@ When the node goes away it kills every child and ends.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -51,7 +52,8 @@ class ForkServer:
         woken, waker = os.pipe()
         for end in (woken, waker):
             os.set_blocking(end, False)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Blocked and not ignored: one that reaches a child as it starts waits there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         self._prctl(_ADOPT_ORPHANS)
@@ -69,6 +71,9 @@ class ForkServer:
                     serving = self._answer()
         for pid in self._children:
             limits.kill_tree(pid)
+        for pid in self._children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
     def _answer(self) -> bool:
         try:
@@ -83,13 +88,17 @@ class ForkServer:
             child.find_pools()
             gc.freeze()
             return True
-        pid = os.fork()
-        if pid == 0:
-            self._become_child(descriptors)
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or no memory: other children go on
+            self._say({"refused": str(error)})
+        else:
+            if pid == 0:
+                self._become_child(descriptors)
+            self._children.add(pid)
+            self._say({"forked": pid})
         for descriptor in descriptors:
             os.close(descriptor)
-        self._children.add(pid)
-        self._say({"forked": pid})
         return True
 
     def _become_child(self, descriptors: list[int]) -> NoReturn:
@@ -131,7 +140,8 @@ class ForkServer:
             if pid in self._children:
                 self._children.discard(pid)
                 self._say({"exited": pid, "status": status})
-        for stray in set(limits.children(os.getpid())) - self._children:
+        strays = set(limits.children(os.getpid())) - self._children
+        for stray in strays.difference(limits.trackers(list(strays))):
             limits.kill_tree(stray)
 
     def _say(self, message: dict[str, Any]) -> None:

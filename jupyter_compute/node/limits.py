@@ -5,18 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Cores", "children", "kill_tree", "proportional_memory", "tree", "usage"]
+__all__ = [
+    "Cores",
+    "children",
+    "kill_tree",
+    "proportional_memory",
+    "running",
+    "trackers",
+    "tree",
+    "usage",
+]
 
 _PROC = Path("/proc")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
 _DIRECT = (_PROC / "self/task" / str(os.getpid()) / "children").exists()
 """Linux lists a process's children; elsewhere psutil asks for every process there is."""
+
+_TRACKER = "resource_tracker import main"
+"""What resource trackers are started with."""
 
 
 def children(pid: int) -> list[int]:
@@ -44,6 +57,16 @@ def tree(pid: int) -> list[int]:
     found = [pid]
     for member in found:
         found += children(member)
+    return found
+
+
+def running(pids: Sequence[int]) -> list[int]:
+    """Return those of the processes that have not ended, waited for or not."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
     return found
 
 
@@ -90,14 +113,42 @@ def _rollup(pid: int) -> str:
         return ""
 
 
-def kill_tree(pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal to a process, its group and its descendants."""
+def kill_tree(pid: int) -> list[int]:
+    """Kill a process and its descendants; return the trackers among these, which end last."""
     members = tree(pid)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-    for member in members:
+    spared = trackers(members[1:])
+    if not _DIRECT:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(member, number)
+            os.killpg(pid, signal.SIGKILL)
+    for member in members:
+        if member not in spared:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(member, signal.SIGKILL)
+    return spared
+
+
+def trackers(pids: Sequence[int]) -> list[int]:
+    """Return those that are resource trackers, Python's own or joblib's.
+
+    Once all others are gone they remove the shared memory these had, and end. Killed with
+    the others they would leave it behind for good.
+    """
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            if any(_TRACKER in part for part in _command(pid)):
+                found.append(pid)
+    return found
+
+
+def _command(pid: int) -> list[str]:
+    """Return a process's command line; one that is just being started has none yet."""
+    process = psutil.Process(pid)
+    for _ in range(20):
+        if command := process.cmdline():
+            return list(command)
+        time.sleep(0.001)
+    return []
 
 
 class Cores:

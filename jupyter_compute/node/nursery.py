@@ -25,6 +25,9 @@ _PROGRAM = (
 )
 _PIPE_SIZE = 1031  # F_SETPIPE_SZ, Linux
 _ROOM = 256 * 2**10
+_PREPARE_S = 0.05
+"""A spare child is made this long after the last was taken: most jobs have begun by then, and
+need not share the CPU with it."""
 
 
 class NurseryFailed(Exception):
@@ -66,6 +69,13 @@ class Child:
         for descriptor in (self.frames, self.output, self.error, self.stack):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+        if self.group is not None:
+            self.group.remove()
+
+    async def dismiss(self) -> None:
+        """End a child that has no job."""
+        self.close()
+        await self.exited
         if self.group is not None:
             self.group.remove()
 
@@ -174,7 +184,10 @@ class Nursery:
         return self._control.fileno() >= 0 and self._process.poll() is None
 
     async def child(self) -> Child:
-        """Return a child that waits for its job; another one gets ready meanwhile.
+        """Return a child that waits for its job; another one gets ready soon.
+
+        That takes as much time of the CPU as a short job: whoever knows that the job has
+        ended calls `prepare` before.
 
         Raises
         ------
@@ -182,12 +195,22 @@ class Nursery:
             If the fork server cannot fork.
         """
         await self._attach()
-        spare = self._spare or asyncio.ensure_future(self._fork())
-        self._spare = None
         try:
-            return await asyncio.shield(spare)
+            while True:
+                spare = self._spare or asyncio.ensure_future(self._fork())
+                self._spare = None
+                child = await asyncio.shield(spare)
+                if not child.exited.done():
+                    return child
+                # Somebody has killed it while it waited.
+                child.close()
         finally:
-            self._loop.call_soon(self.prepare)  # type: ignore[union-attr]
+            self._loop.call_later(_PREPARE_S, self.prepare)  # type: ignore[union-attr]
+
+    async def warm_up(self) -> None:
+        """Have a child ready before the first one is asked for."""
+        await self._attach()
+        self.prepare()
 
     def prepare(self) -> None:
         """Have a spare child forked unless there is one."""
@@ -207,15 +230,10 @@ class Nursery:
         finally:
             self.prepare()
             if outdated is not None:
-                (await outdated).close()
+                await (await outdated).dismiss()
 
     def close(self) -> None:
         """End the fork server; it kills its children. Those in use tell by `exited`."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.cancel()
-            if spare.done() and not spare.cancelled() and spare.exception() is None:
-                spare.result().close()
         if self._loop is not None:
             self._loop.remove_reader(self._control)
         self._control.close()
@@ -224,6 +242,12 @@ class Nursery:
         except subprocess.TimeoutExpired:
             limits.kill_tree(self._process.pid)
             self._process.wait()
+        # Its control group can be removed now that the process is gone.
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.cancel()
+            if spare.done() and not spare.cancelled() and spare.exception() is None:
+                spare.result().close()
         self._fail(f"the fork server of {self.interpreter} was closed")
         self._errors.close()
 
@@ -238,7 +262,8 @@ class Nursery:
     async def _fork(self) -> Child:
         ends = _Ends.make()
         try:
-            pid = (await self._ask({"op": "fork"}, ends.for_child))["forked"]
+            reply = await self._ask({"op": "fork"}, ends.for_child)
+            pid = _forked(reply)
         except BaseException:
             ends.close_ours()
             raise
@@ -249,10 +274,14 @@ class Nursery:
         exited = self._loop.create_future()
         baseline, _ = limits.usage([pid])
         group = Group.create(self._groups, str(pid)) if self._groups is not None else None
-        if group is not None:
-            await self._loop.run_in_executor(None, group.take, pid)
         child = Child(pid, ends.ours, frames, output, error, stack, exited, baseline, group)
         self._children[pid] = child
+        if group is not None:
+            try:
+                await self._loop.run_in_executor(None, group.take, pid)
+            except BaseException:
+                child.close()
+                raise
         return child
 
     async def _ask(self, message: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
@@ -315,3 +344,9 @@ class Nursery:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"{self.interpreter} cannot run children: {lines[-1] if lines else 'it ended'}"
+
+
+def _forked(reply: dict[str, Any]) -> int:
+    if "refused" in reply:
+        raise NurseryFailed(f"no process can be started: {reply['refused']}")
+    return int(reply["forked"])

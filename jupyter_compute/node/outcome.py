@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from .. import values
 from ..blobs import Blobs
 from ..culprits import Culprit, find_culprits, summary
+from ..values import Dumped
 from .changes import Inputs
 
 __all__ = ["Written", "describe", "failed", "finished", "not_loaded", "returned"]
@@ -38,6 +39,8 @@ class Written:
     required : frozenset of str
         The names that ``--out`` asks for.
     notes : list of str
+    known : frozenset of str
+        Names that the notebook has: functions that come back find them there.
     """
 
     values: dict[str, Any]
@@ -45,6 +48,7 @@ class Written:
     references: dict[int, str]
     required: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
+    known: frozenset[str] = frozenset()
 
     @classmethod
     def since(
@@ -68,12 +72,18 @@ class Written:
             for name, value in inputs.given.items()
             if name not in changed and not isinstance(value, _COPIED)
         }
+        known = frozenset(inputs.given)
         if out is None:
-            return cls(written, deleted, same)
+            return cls(written, deleted, same, known=known)
         wanted = frozenset(out)
         notes = [f"{name} was not assigned" for name in sorted(wanted - namespace.keys())]
         written = {name: namespace[name] for name in wanted if name in namespace}
-        return cls(written, [n for n in deleted if n in wanted], same, wanted, notes)
+        deleted = [name for name in deleted if name in wanted]
+        return cls(written, deleted, same, wanted, notes, known)
+
+    def dump(self, bundle: object, namespace: dict[str, Any]) -> Dumped:
+        """Pickle what comes back, without what the notebook has."""
+        return values.dump(bundle, namespace, without=self.known, references=self.references)
 
 
 def finished(
@@ -88,25 +98,27 @@ def finished(
     }
     notes = list(written.notes)
     try:
-        dumped = values.dump(bundle, namespace, references=written.references)
+        dumped = written.dump(bundle, namespace)
     except Exception:  # noqa: BLE001 - any object's own code may run here
-        unsent = _unsent(namespace, written.values)
+        unsent = _unsent(namespace, written.values, written.known)
         if unsent.keys() & written.required:
             return not_returned(unsent)
         notes += [f"{name} stays behind: {summary(value)}" for name, value in unsent.items()]
-        if _unsent(namespace, {"result": last.value}):
+        if _unsent(namespace, {"result": last.value}, written.known):
             last.show()
             bundle |= {"has_last": False, "last": None}
         bundle["values"] = {n: v for n, v in written.values.items() if n not in unsent}
-        dumped = values.dump(bundle, namespace, references=written.references)
+        dumped = written.dump(bundle, namespace)
     payload, buffers = values.store(blobs, dumped)
     return {"outcome": "ok", "payload": payload, "blobs": buffers, "notes": notes}
 
 
-def returned(blobs: Blobs, namespace: dict[str, Any], value: object) -> dict[str, Any]:
-    """Return the envelope of a function that returned a value."""
+def returned(
+    blobs: Blobs, namespace: dict[str, Any], value: object, known: Collection[str]
+) -> dict[str, Any]:
+    """Return the envelope of a function that returned a value to who has the `known` names."""
     try:
-        dumped = values.dump({"has_last": True, "last": value}, namespace)
+        dumped = values.dump({"has_last": True, "last": value}, namespace, without=known)
     except Exception:  # noqa: BLE001 - any object's own code may run here
         return not_returned(
             {"the returned value": _culprit("the returned value", value, namespace)}
@@ -136,7 +148,7 @@ def failed(
     }
     bundle: dict[str, Any] = {"error": error}
     if partial is not None:
-        unsent = _unsent(namespace, partial.values)
+        unsent = _unsent(namespace, partial.values, partial.known)
         envelope["notes"] = [f"{n} stays behind: {summary(v)}" for n, v in unsent.items()]
         bundle["values"] = {n: v for n, v in partial.values.items() if n not in unsent}
         bundle["deleted"] = partial.deleted
@@ -180,12 +192,14 @@ def _visible(name: str) -> bool:
     return not (name.startswith("__") and name.endswith("__"))
 
 
-def _unsent(namespace: dict[str, Any], candidates: Mapping[str, Any]) -> dict[str, Any]:
+def _unsent(
+    namespace: dict[str, Any], candidates: Mapping[str, Any], known: Collection[str]
+) -> dict[str, Any]:
     """Return the culprit of each value that cannot be pickled, by name."""
     unsent = {}
     for name, value in candidates.items():
         try:
-            values.dump(value, namespace)
+            values.dump(value, namespace, without=known)
         except Exception:  # noqa: BLE001 - any object's own code may run here
             unsent[name] = _culprit(name, value, namespace)
     return unsent

@@ -41,6 +41,7 @@ class Runner:
         self._attempts: dict[str, Attempt] = {}
         self._nurseries: dict[tuple[str, ...], Nursery] = {}
         self._retiring: dict[int, asyncio.TimerHandle] = {}
+        self._warming: asyncio.Future[None] | None = None
         available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
         self._groups = find_parent()
         self._cores = limits.Cores(sorted(available))
@@ -48,7 +49,9 @@ class Runner:
     def warm(self, interpreter: str, variables: dict[str, str], package: str) -> None:
         """Start the fork server of an environment before anybody needs it."""
         key = _key(interpreter, variables)
-        self._nurseries[key] = Nursery(interpreter, variables, package, self._groups)
+        nursery = Nursery(interpreter, variables, package, self._groups)
+        self._nurseries[key] = nursery
+        self._warming = asyncio.ensure_future(_quietly(nursery.warm_up()))
 
     async def run(self, spec: str) -> None:
         """Run an attempt; its events say how it went. Return once its processes are gone."""
@@ -67,7 +70,7 @@ class Runner:
             self._attempts[attempt].stop(action)
 
     def uses(self) -> dict[str, dict[str, Any]]:
-        """Return what each attempt uses, in CPUs, seconds and bytes."""
+        """Return what each attempt that was measured uses, in CPUs, seconds and bytes."""
         return {
             name: {
                 "cpu_used": attempt.use.cpu_used,
@@ -76,6 +79,7 @@ class Runner:
                 "memory_peak": attempt.use.memory_peak,
             }
             for name, attempt in self._attempts.items()
+            if attempt.use.measured
         }
 
     def close(self) -> None:
@@ -102,6 +106,7 @@ class Runner:
         finally:
             self._cores.give_back(cores, spec["cpu"])
             nursery.busy -= 1
+            nursery.prepare()
             self._retire_later(nursery)
             await preload
 

@@ -113,12 +113,25 @@ def _spawn() -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Return our variables, so that the service finds this package wherever we found it."""
+    """Return our variables, so that the service finds this package wherever we found it.
+
+    They stay as they are where that is enough: a node has a fork server warm for the
+    variables that it was started with.
+    """
     root = str(Path(__file__).parents[2])
-    if root in {*site.getsitepackages(), site.getusersitepackages()}:
+    if root in _found_anyway():
         return dict(os.environ)
     path = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([path, root] if path else [root])}
+
+
+def _found_anyway() -> set[str]:
+    """Return where any Python started here looks for packages; its own library aside."""
+    sites = [*site.getsitepackages(), site.getusersitepackages()]
+    # A package that is being developed is not in there, but named in a file that is.
+    linked = (file.read_text() for folder in sites for file in Path(folder).glob("*.pth"))
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {*sites, *named, *(line.strip() for text in linked for line in text.splitlines())}
 
 
 def _failure(what: str) -> PoolError:

@@ -265,7 +265,8 @@ def _pack(
     inputs = {name: namespace[name] for name in reads if name in namespace and name not in skip}
     while True:
         try:
-            dumped = values.dump(job | {"values": inputs}, namespace, without=skip.union(inputs))
+            # Functions take along what they read: unpickling may call them (``__hash__``).
+            dumped = values.dump(job | {"values": inputs}, namespace, without=skip)
         except Exception as error:
             raise NotPicklable(_candidates(job, inputs)) from error
         missing = (dumped.needed & namespace.keys()) - inputs.keys() - skip

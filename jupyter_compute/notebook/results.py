@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import sys
 import threading
+import time
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 from ..errors import ComputeError
 from . import payload, session
+from .client import Client
 from .endings import failure, not_rebuilt
 from .follow import Ending
 from .frames import mend, shown
@@ -19,6 +24,9 @@ from .payload import Packed, Result
 __all__ = ["Results", "forget", "namespace"]
 
 _NOT_DEFINED = re.compile(r"name '(\w+)' is not defined")
+
+_SHOWN_S = 0.1
+"""Until then the cell that has ended is shown, and the next one can be on its way."""
 
 
 def namespace() -> dict[str, Any]:
@@ -117,12 +125,23 @@ class Results:
 
 def forget(run_id: str) -> None:
     """Tell the pool, in the background, that the results of a run may go."""
+    _bound().put(run_id)
 
-    def tell() -> None:
-        try:
-            session.client().collected(run_id)
-        except ComputeError:
-            # They go by themselves after a while.
-            return
 
-    threading.Thread(target=tell, name="jupyter-compute-collected", daemon=True).start()
+@functools.cache
+def _bound() -> SimpleQueue[str]:
+    """Return where a thread takes the runs from whose results may go."""
+    runs: SimpleQueue[str] = SimpleQueue()
+    name = "jupyter-compute-collected"
+    threading.Thread(target=_tell, args=(runs,), name=name, daemon=True).start()
+    return runs
+
+
+def _tell(runs: SimpleQueue[str]) -> None:
+    client = Client(start=False)
+    while True:
+        run_id = runs.get()
+        time.sleep(_SHOWN_S)
+        # Results that nobody has spoken of go by themselves after a while.
+        with contextlib.suppress(ComputeError):
+            client.collected(run_id)

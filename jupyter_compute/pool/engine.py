@@ -40,6 +40,10 @@ _CONFIG = {
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.admin.low-level-log-length": 100,
     "distributed.scheduler.http.routes": [],
+    # What nobody looks at here, and costs a percent of a core each.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.system-monitor.gil.enabled": False,
 }
 
 

@@ -8,6 +8,7 @@ not ask again and again.
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import socket
@@ -38,11 +39,14 @@ def main() -> int:
     scaler = Scaler({layer.name: layer}, SystemClock())
     scaler.launch(layer.offers()[0])
 
+    gc.disable()  # importing makes no garbage
     import dask.config
 
     dask.config.set({"logging": {"distributed": "warning"}})
     from jupyter_compute.pool.service import serve
 
+    gc.freeze()
+    gc.enable()
     serve(listener, scaler)
     return 0
 
