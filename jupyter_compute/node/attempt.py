@@ -120,7 +120,8 @@ class Attempt:
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
             self._trackers += limits.kill_tree(child.pid)
-            await child.exited
+            with contextlib.suppress(TimeoutError):  # a fork server that hangs cannot tell
+                await asyncio.wait_for(asyncio.shield(child.exited), TIMERS.launch_deadline_s)
             await _ended(self._trackers)
             child.close()
             if self._ladder is not None:

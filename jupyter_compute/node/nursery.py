@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..policy.lifecycle import TIMERS
 from . import limits
 from .cgroup import Group
 
@@ -257,7 +258,7 @@ class Nursery:
             self._ready = self._loop.create_future()
             self._asking = asyncio.Lock()
             self._loop.add_reader(self._control, self._readable)
-        await asyncio.shield(self._ready)
+        await self._answered(self._ready)
 
     async def _fork(self) -> Child:
         ends = _Ends.make()
@@ -295,8 +296,18 @@ class Nursery:
                 socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
             except OSError as error:
                 raise NurseryFailed(f"{self.interpreter}: {error}") from error
-            reply: dict[str, Any] = await self._reply
+            reply: dict[str, Any] = await self._answered(self._reply)
             return reply
+
+    async def _answered(self, future: asyncio.Future[Any]) -> Any:
+        """Wait for the fork server; one that hangs is ended, with all its children."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), TIMERS.launch_deadline_s)
+        except TimeoutError:
+            limits.kill_tree(self._process.pid)
+            raise NurseryFailed(
+                f"{self.interpreter} did not answer for {TIMERS.launch_deadline_s:g} s"
+            ) from None
 
     def _readable(self) -> None:
         try:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import psutil
 import pytest
 from bench import Bench, gone
+
+from jupyter_compute.node import attempt, nursery
+from jupyter_compute.policy.lifecycle import Timers
 
 SPIN = "import os\nprint('pid', os.getpid())\nwhile True: pass"
 
@@ -168,8 +172,6 @@ def test_a_second_interrupt_kills_at_once(bench: Bench) -> None:
 def test_code_that_ignores_interrupts_is_ended_by_the_ladder(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jupyter_compute.node import attempt
-    from jupyter_compute.policy.lifecycle import Timers
 
     monkeypatch.setattr(attempt, "TIMERS", Timers(interrupt_s=0.1, terminate_s=0.1))
     source = (
@@ -232,6 +234,21 @@ def test_when_the_fork_server_dies_its_children_do_and_the_next_cell_runs(bench:
 
     assert gone(bench.loop.run(run()))
     assert bench.cell("1 + 1").result.last == 2
+
+
+def test_a_fork_server_that_hangs_is_replaced(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (attempt, nursery):
+        monkeypatch.setattr(module, "TIMERS", Timers(launch_deadline_s=1))
+    pid = bench.cell("import os\nos.getppid()").result.last
+    os.kill(pid, signal.SIGSTOP)
+    ends = [bench.cell("1 + 1").envelope for _ in range(3)]
+    failed = [end for end in ends if end["outcome"] == "died"]
+    assert all("did not answer" in end["message"] for end in failed)
+    assert failed
+    assert ends[-1]["outcome"] == "ok"
+    assert gone(pid)
 
 
 def test_closing_a_runner_ends_everything(tmp_path: Path) -> None:
