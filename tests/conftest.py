@@ -12,6 +12,10 @@ from homes import Home
 from kernels import Kernel
 
 
+# A shell has its background jobs ignore interrupts; tests send themselves some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def shared_home() -> Iterator[Home]:
     """The home of the whole test session: no test ever sees the real one."""
