@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 import homes
 from homes import Home
 from kernels import Kernel
-
 
 # A shell has its background jobs ignore interrupts; tests send themselves some.
 signal.signal(signal.SIGINT, signal.default_int_handler)
