@@ -177,18 +177,21 @@ class Journal:
         return [json.loads(record) for (record,) in rows]
 
     def waiting_results(self, ended_after: float) -> set[str]:
-        """Return the blobs with results that no kernel has collected yet."""
+        """Return the blobs with results that no kernel has collected yet.
+
+        And those with the inputs: a result may refer to them.
+        """
         rows = self._db.execute(
-            "SELECT json_extract(record, '$.envelope') FROM runs WHERE ended > ? AND NOT collected",
+            "SELECT json_extract(record, '$.envelope'), spec FROM runs"
+            " WHERE ended > ? AND NOT collected",
             (ended_after,),
         )
         found: set[str] = set()
-        for (text,) in rows:
-            envelope = json.loads(text) if text else {}
-            found.update(envelope.get("blobs") or ())
-            if envelope.get("payload"):
-                found.add(envelope["payload"])
-        return found
+        for envelope, spec in rows:
+            for stored in (json.loads(envelope or "{}"), json.loads(spec)):
+                found.update(stored.get("blobs") or ())
+                found.add(stored.get("payload") or "")
+        return found - {""}
 
     def ended_runs(self) -> Sequence[tuple[str, float]]:
         """Return id and time of end of every run that has ended, newest first."""

@@ -27,7 +27,8 @@ def test_what_is_written_is_found_again(path: Path) -> None:
     journal.begin("r-a", {"name": "a"}, _record("r-a"))
     journal.begin("r-b", {"name": "b"}, _record("r-b", created=2.0))
     journal.placed("r-b", 1, "local-1", 2.5)
-    journal.begin("r-c", {"name": "c"}, _record("r-c", created=3.0))
+    inputs = {"name": "c", "payload": "i", "blobs": ["j"]}
+    journal.begin("r-c", inputs, _record("r-c", created=3.0))
     envelope = {"payload": "p", "blobs": ["q"]}
     journal.ended("r-c", _record("r-c", finished=4.0, envelope=envelope), "ok", {"run_s": 1})
     journal.close()
@@ -37,7 +38,7 @@ def test_what_is_written_is_found_again(path: Path) -> None:
         ("r-b", True),
     ]
     assert [record["id"] for record in journal.newest(10)] == ["r-c"]
-    assert journal.waiting_results(0) == {"p", "q"}
+    assert journal.waiting_results(0) == {"p", "q", "i", "j"}
     journal.collected("r-c")
     assert journal.waiting_results(0) == set()
     journal.intend("r-b", _record("r-b", attempt=2), "lost", {}, 5.0)
