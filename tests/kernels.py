@@ -208,3 +208,15 @@ class Kernel:
             reply = self._replies.get(message["parent_header"].get("msg_id", ""))
             if reply is not None:
                 reply.take(message["msg_type"], message["content"])
+
+
+def ok(reply: Reply) -> Reply:
+    """Return the reply of a cell that must have ended well."""
+    assert reply.status == "ok", reply.traceback or reply
+    return reply
+
+
+def recent_runs(kernel: Kernel) -> list[str]:
+    """Return the ids of the recent runs."""
+    table = ok(kernel.run("%compute runs")).stdout.splitlines()
+    return [line.split()[0] for line in table[1:]]

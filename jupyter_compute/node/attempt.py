@@ -176,7 +176,7 @@ class Attempt:
                 use.cpu_used = max(0.0, use.cpu_s - last_cpu) / (now - last_time)
                 last_time, last_cpu = now, use.cpu_s
             if child.group is not None and child.group.ran_out():
-                use.memory_peak = max(use.memory_peak, limit)
+                use.memory_peak = max(use.memory_peak, child.group.peak())
                 await self._stop_at_limit(child, "memory")
                 return
             if memory > limit:
@@ -273,7 +273,7 @@ class Attempt:
         if self._envelope is None:
             if not self._stop_reason and child.group is not None and child.group.ran_out():
                 self._stop_reason = "memory"
-                self.use.memory_peak = max(self.use.memory_peak, self.spec["memory"])
+                self.use.memory_peak = max(self.use.memory_peak, child.group.peak())
             status = child.exited.result() if child.exited.done() else 0
             self._finish(self._died(os.waitstatus_to_exitcode(status)))
             return

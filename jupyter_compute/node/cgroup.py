@@ -73,6 +73,14 @@ class Group:
             return False
         return any(line.startswith("oom_kill ") and int(line.split()[1]) for line in lines)
 
+    def peak(self) -> int:
+        """Return the most memory the group has had, in bytes, as the kernel counts it; 0 if unknown."""
+        counter = "memory.max_usage_in_bytes" if self.version == 1 else "memory.peak"
+        try:
+            return int((self.path / counter).read_text())
+        except (OSError, ValueError):
+            return 0
+
     def remove(self) -> None:
         """Remove the group once its processes are gone."""
         with contextlib.suppress(OSError):

@@ -44,7 +44,7 @@ def children(pid: int) -> list[int]:
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - ten times a second
             with (
                 contextlib.suppress(OSError),
-                open(  # noqa: PTH123
+                open(  # noqa: PTH123 - ten times a second
                     f"/proc/{pid}/task/{thread}/children"
                 ) as file,
             ):
@@ -88,9 +88,9 @@ def _usage_of(pid: int) -> tuple[int, float]:
         process = psutil.Process(pid)
         times = process.cpu_times()
         return process.memory_info().rss, times.user + times.system
-    with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123
+    with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123 - ten times a second
         resident = int(file.read().split()[1]) * _PAGE
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - ten times a second
         fields = file.read().rpartition(")")[2].split()
     # utime, stime, and those of children that have been waited for: proc_pid_stat(5)
     return resident, sum(map(int, fields[11:15])) / _TICK

@@ -97,7 +97,7 @@ async def _serve(options: argparse.Namespace) -> None:
 def _import_dask() -> None:
     """Take the half second that this takes now, while the pool, too, is still starting."""
     gc.disable()  # importing makes no garbage
-    import distributed  # noqa: F401
+    import distributed  # noqa: F401 - early, for `join`
 
     gc.freeze()
     gc.enable()

@@ -170,6 +170,7 @@ class Nursery:
         self._ready: asyncio.Future[Any]
         self._reply: asyncio.Future[Any] | None = None
         self._asking: asyncio.Lock
+        self._hung = ""
         self._lines = bytearray()
         self._children: dict[int, Child] = {}
         self._spare: asyncio.Task[Child] | None = None
@@ -290,7 +291,9 @@ class Nursery:
         assert self._loop is not None
         async with self._asking:
             if not self.alive:
-                raise NurseryFailed(f"the fork server of {self.interpreter} has ended")
+                raise NurseryFailed(
+                    self._hung or f"the fork server of {self.interpreter} has ended"
+                )
             self._reply = self._loop.create_future()
             try:
                 socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
@@ -305,9 +308,9 @@ class Nursery:
             return await asyncio.wait_for(asyncio.shield(future), TIMERS.launch_deadline_s)
         except TimeoutError:
             limits.kill_tree(self._process.pid)
-            raise NurseryFailed(
-                f"{self.interpreter} did not answer for {TIMERS.launch_deadline_s:g} s"
-            ) from None
+            patience_s = TIMERS.launch_deadline_s
+            self._hung = f"{self.interpreter} did not answer for {patience_s:g} s"
+            raise NurseryFailed(self._hung) from None
 
     def _readable(self) -> None:
         try:
@@ -319,7 +322,7 @@ class Nursery:
         if not data:
             assert self._loop is not None
             self._loop.remove_reader(self._control)
-            self._fail(self._obituary())
+            self._fail(self._hung or self._obituary())
             return
         self._lines += data
         *lines, rest = self._lines.split(b"\n")

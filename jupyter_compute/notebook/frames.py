@@ -92,7 +92,7 @@ def _stand_in(frame: FrameType, line: int) -> FrameType:
         co_firstlineno=first, co_name=code.co_name, co_qualname=code.co_qualname
     )
     try:
-        exec(stub, {**frame.f_globals, "error": _Reached()}, dict(frame.f_locals))  # noqa: S102
+        exec(stub, {**frame.f_globals, "error": _Reached()}, dict(frame.f_locals))  # noqa: S102 - only running code makes a traceback
     except _Reached as reached:
         inner = reached.__traceback__ and reached.__traceback__.tb_next
         return inner.tb_frame if inner else frame

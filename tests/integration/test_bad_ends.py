@@ -11,20 +11,9 @@ from pathlib import Path
 import pytest
 
 from homes import Home
-from kernels import Kernel, Reply
+from kernels import Kernel, ok
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def kernel(shared_kernel: Kernel) -> Kernel:
-    """The shared kernel, with the extension loaded and no names."""
-    return shared_kernel
-
-
-def _ok(reply: Reply) -> Reply:
-    assert reply.status == "ok", reply.traceback or reply
-    return reply
 
 
 @pytest.mark.parametrize(
@@ -52,8 +41,8 @@ def test_row39_an_exception_that_cannot_come_back_is_told(
 
 
 def test_row39_an_exception_with_huge_arguments_comes_back_whole(kernel: Kernel) -> None:
-    _ok(kernel.run("%%remote --catch error\nraise ValueError('x' * 1_000_000)"))
-    assert _ok(kernel.run("type(error), len(error.args[0])")).result == "(ValueError, 1000000)"
+    ok(kernel.run("%%remote --catch error\nraise ValueError('x' * 1_000_000)"))
+    assert ok(kernel.run("type(error), len(error.args[0])")).result == "(ValueError, 1000000)"
 
 
 _FORKED = "import os, sys\nif not os.fork(): {child}\n"
@@ -74,7 +63,7 @@ _STATUS = "os.waitstatus_to_exitcode(os.wait()[1])"
 def test_row40_a_forked_process_does_not_answer_for_the_run(
     kernel: Kernel, code: str, result: str, printed: str
 ) -> None:
-    reply = _ok(kernel.run(f"%%remote\nimport os\n{code}"))
+    reply = ok(kernel.run(f"%%remote\nimport os\n{code}"))
     assert reply.result == result
     assert printed in reply.stdout + reply.stderr
 
@@ -96,7 +85,7 @@ def test_row40_code_that_ends_its_process(
     reply = kernel.run(f"%%remote\n{code}")
     assert (reply.status, reply.ename) == ("error", error)
     assert words in reply.evalue
-    assert _ok(kernel.run("import os\nos.getpid()")).result == str(pid)
+    assert ok(kernel.run("import os\nos.getpid()")).result == str(pid)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +102,10 @@ def test_row40_code_that_ends_its_process(
 def test_row40_what_is_left_running_is_ended_and_named(
     kernel: Kernel, code: str, what: str
 ) -> None:
-    reply = _ok(kernel.run(f"%%remote\n{code}"))
+    reply = ok(kernel.run(f"%%remote\n{code}"))
     assert f"1 {what} still running at the end: ended" in reply.status_lines[-1]
     if what == "process":
-        left = int(_ok(kernel.run("left")).result)
+        left = int(ok(kernel.run("left")).result)
         kernel.wait_for(lambda: not Path(f"/proc/{left}").exists(), timeout=10)
 
 
@@ -127,7 +116,7 @@ def test_row41_a_flood_keeps_its_beginning_and_its_end(kernel: Kernel) -> None:
         "os.write(1, b'\\nbad \\xff byte\\n')\nsys.stdout.buffer.write(b'and \\x80\\n')\n"
         "for _ in range(20): sys.stdout.write('x' * 1_000_000)\nprint('\\nthe end')"
     )
-    reply = _ok(kernel.run(cell))
+    reply = ok(kernel.run(cell))
     head = "\x1b[31mred\x1b[0m\n\r0 of 3\r1 of 3\r2 of 3\nbad \ufffd byte\nand \ufffd\nxxx"
     assert reply.stdout.startswith(head)
     assert reply.stdout.endswith("xxx\nthe end\n")
@@ -149,7 +138,7 @@ def test_row42_markup_in_names_and_messages_is_text(kernel: Kernel) -> None:
         markup = one.get("data", {}).get("text/html", "")
         assert "<script>" not in markup
         assert "<img" not in markup
-    assert "<img src=x onerror=alert(1)>" in _ok(kernel.run("%compute runs")).stdout
+    assert "<img src=x onerror=alert(1)>" in ok(kernel.run("%compute runs")).stdout
 
 
 def _gate(home: Home, name: str) -> Path:
@@ -169,17 +158,17 @@ def test_row44_running_a_background_cell_again_leaves_the_first_one_alone(
 ) -> None:
     gates = [_gate(shared_home, "gate1"), _gate(shared_home, "gate2")]
     cell = "%%remote --bg job --cpu 0.1 --memory 256M\nmade = open(gate).read()\nmade"
-    _ok(kernel.run(f"gate = {str(gates[0])!r}"))
-    assert _ok(kernel.run(cell)).status_lines[-1] == "▸ queued"
-    first = _ok(kernel.run(f"first, gate = job, {str(gates[1])!r}\njob.id")).result.strip("'")
-    again = _ok(kernel.run(cell))
+    ok(kernel.run(f"gate = {str(gates[0])!r}"))
+    assert ok(kernel.run(cell)).status_lines[-1] == "▸ queued"
+    first = ok(kernel.run(f"first, gate = job, {str(gates[1])!r}\njob.id")).result.strip("'")
+    again = ok(kernel.run(cell))
     assert f"job was {first}, which goes on: %compute cancel {first}" in again.status_lines[0]
     for gate in gates:
         _open(gate)
-    assert _ok(kernel.run("first.result(), job.result(), made")).result == "('1', '2', '2')"
-    third = _ok(kernel.run(cell.replace("open(gate).read()", "3")))
+    assert ok(kernel.run("first.result(), job.result(), made")).result == "('1', '2', '2')"
+    third = ok(kernel.run(cell.replace("open(gate).read()", "3")))
     assert "goes on" not in third.status_lines[0]
-    assert _ok(kernel.run("job.result()")).result == "3"
+    assert ok(kernel.run("job.result()")).result == "3"
 
 
 def test_row44_a_kernel_that_restarts_in_the_middle_of_a_cell_finds_its_run(
@@ -189,11 +178,11 @@ def test_row44_a_kernel_that_restarts_in_the_middle_of_a_cell_finds_its_run(
     reply = kernel.start(f"%%remote\nprint('ready')\nmade = open({str(gate)!r}).read()\nmade")
     kernel.wait_for(lambda: "ready" in reply.stdout)
     kernel.restart()
-    _ok(kernel.run("%load_ext jupyter_compute\nimport jupyter_compute"))
-    assert _ok(kernel.run("run = jupyter_compute.runs()[0]\nrun.state")).result == "'running'"
-    replayed = _ok(kernel.run("again = jupyter_compute.attach(run.id)"))
+    ok(kernel.run("%load_ext jupyter_compute\nimport jupyter_compute"))
+    assert ok(kernel.run("run = jupyter_compute.runs()[0]\nrun.state")).result == "'running'"
+    replayed = ok(kernel.run("again = jupyter_compute.attach(run.id)"))
     _open(gate)
-    assert _ok(kernel.run("again.result(), made")).result == "('3', '3')"
+    assert ok(kernel.run("again.result(), made")).result == "('3', '3')"
     kernel.wait_for(lambda: replayed.stdout == "ready\n")
 
 
@@ -233,7 +222,7 @@ class Point:
 def test_row50_what_cannot_be_called_remotely_is_refused(
     kernel: Kernel, call: str, error: str, words: str
 ) -> None:
-    _ok(kernel.run(_FUNCTIONS))
+    ok(kernel.run(_FUNCTIONS))
     reply = kernel.run(call)
     assert (reply.status, reply.ename) == ("error", error)
     assert words in reply.evalue
@@ -253,5 +242,5 @@ def test_row50_what_cannot_be_called_remotely_is_refused(
     ids=["functions", "methods", "classes", "decorated", "arguments"],
 )
 def test_row50_everything_else_that_can_be_called_is(kernel: Kernel, call: str, value: str) -> None:
-    _ok(kernel.run(_FUNCTIONS))
-    assert _ok(kernel.run(call)).result == value
+    ok(kernel.run(_FUNCTIONS))
+    assert ok(kernel.run(call)).result == value

@@ -35,7 +35,7 @@ import time
 
 import pytest
 
-from kernels import Kernel, Reply
+from kernels import Kernel, ok, recent_runs
 
 pytestmark = pytest.mark.slow
 
@@ -126,33 +126,16 @@ _BROKEN = [
 ]
 
 
-@pytest.fixture
-def kernel(shared_kernel: Kernel) -> Kernel:
-    """The shared kernel, with the extension loaded and no names."""
-    return shared_kernel
-
-
-def _ok(reply: Reply) -> Reply:
-    assert reply.status == "ok", reply.traceback or reply
-    return reply
-
-
-def _runs(kernel: Kernel) -> list[str]:
-    """Return the ids of the recent runs."""
-    table = _ok(kernel.run("%compute runs")).stdout.splitlines()
-    return [line.split()[0] for line in table[1:]]
-
-
 def _refused(kernel: Kernel, cell: str) -> str:
     """Run a cell that must be refused; return the one line that the user sees."""
-    before = _runs(kernel)
+    before = recent_runs(kernel)
     reply = kernel.run(cell)
     assert (reply.status, reply.ename) == ("error", "UsageError"), reply
     assert [one["type"] for one in reply.outputs] == ["stream"]
     assert reply.stderr.startswith("UsageError: ")
     assert reply.stderr.count("\n") == 1
-    assert _runs(kernel) == before
-    assert _ok(kernel.run("'made' in globals()")).result == "False"
+    assert recent_runs(kernel) == before
+    assert ok(kernel.run("'made' in globals()")).result == "False"
     return reply.stderr
 
 
@@ -176,17 +159,17 @@ def test_a_bad_cell_is_refused(kernel: Kernel, cell: str, words: str) -> None:
 def test_code_that_is_no_python_fails_as_it_does_locally(
     kernel: Kernel, cell: str, error: str, place: str
 ) -> None:
-    before = _runs(kernel)
+    before = recent_runs(kernel)
     reply = kernel.run(cell)
     assert (reply.status, reply.ename) == ("error", error)
     assert place in reply.traceback
     assert reply.traceback.splitlines()[-1].startswith(f"{error}: ")
     assert reply.status_lines == []
-    assert _runs(kernel) == before
+    assert recent_runs(kernel) == before
 
 
 def test_row07_spaces_that_do_not_break_are_spaces(kernel: Kernel) -> None:
-    reply = _ok(kernel.run("%%remote --cpu\u00a01\u00a0--memory\u00a0512M\n6 * 7"))
+    reply = ok(kernel.run("%%remote --cpu\u00a01\u00a0--memory\u00a0512M\n6 * 7"))
     assert reply.result == "42"
     assert " of 512 MB" in reply.status_lines[-1]
 
@@ -199,57 +182,57 @@ def test_row09_an_impossible_ask_is_refused_at_once(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("line", ["--cpu 896", "--cpu 96 --memory 1G"], ids=["row09", "row11"])
 def test_row09_row11_more_than_this_computer_is_capped_visibly(kernel: Kernel, line: str) -> None:
-    reply = _ok(kernel.run(f"%%remote {line}\n6 * 7"))
+    reply = ok(kernel.run(f"%%remote {line}\n6 * 7"))
     assert reply.result == "42"
     note = reply.status_lines[-1].splitlines()[1]
     assert note.startswith(f"  asked {line.split()[1]} cpu ")
     assert "this computer has " in note
     assert "running with " in note
-    planned = _ok(kernel.run(f"%%remote {line} --plan\n6 * 7")).stdout
+    planned = ok(kernel.run(f"%%remote {line} --plan\n6 * 7")).stdout
     assert "at no cost" in planned
     assert note.strip() in planned
 
 
 def test_row10_parts_of_cpus_are_granted_and_threads_rounded_up(kernel: Kernel) -> None:
     cell = "import os\nos.environ['OMP_NUM_THREADS'], len(os.sched_getaffinity(0))"
-    assert _ok(kernel.run(f"%%remote --cpu 0.25\n{cell}")).result == "('1', 1)"
-    reply = _ok(kernel.run(f"%%remote --cpu 1.5\n{cell}"))
+    assert ok(kernel.run(f"%%remote --cpu 0.25\n{cell}")).result == "('1', 1)"
+    reply = ok(kernel.run(f"%%remote --cpu 1.5\n{cell}"))
     capped = "asked 1.5 cpu" in reply.status_lines[-1]
     assert reply.result == ("('1', 1)" if capped else "('2', 2)")
-    assert "0.25 cpu" in _ok(kernel.run("%compute runs")).stdout
+    assert "0.25 cpu" in ok(kernel.run("%compute runs")).stdout
 
 
 def test_row15_a_comment_on_the_line_is_a_comment(kernel: Kernel) -> None:
-    assert _ok(kernel.run("%%remote --cpu 1 # --cpu 'eight\n6 * 7")).result == "42"
-    assert _ok(kernel.run("%%remote # as it is\n6 * 7")).result == "42"
+    assert ok(kernel.run("%%remote --cpu 1 # --cpu 'eight\n6 * 7")).result == "42"
+    assert ok(kernel.run("%%remote # as it is\n6 * 7")).result == "42"
 
 
 @pytest.mark.parametrize(
     "cell", ["%%remote --help", "%%remote --help\nmade = 1", "%remote --help", "%remote"]
 )
 def test_row16_help_is_shown_and_nothing_is_run(kernel: Kernel, cell: str) -> None:
-    before = _runs(kernel)
-    reply = _ok(kernel.run(cell))
+    before = recent_runs(kernel)
+    reply = ok(kernel.run(cell))
     assert "--memory SIZE" in reply.stdout
     assert ("no runs" in reply.stdout) == (cell == "%remote")
-    assert _runs(kernel) == before
+    assert recent_runs(kernel) == before
 
 
 def test_row16_a_question_mark_shows_what_the_magic_is_for(kernel: Kernel) -> None:
-    _ok(kernel.run("%%remote?"))
+    ok(kernel.run("%%remote?"))
     asked = "print(get_ipython().object_inspect_text('%%remote'))"
-    assert "%%remote --help" in _ok(kernel.run(asked)).stdout
+    assert "%%remote --help" in ok(kernel.run(asked)).stdout
 
 
 def test_row17_a_name_that_is_defined_is_put_in(kernel: Kernel) -> None:
-    _ok(kernel.run("size = '512M'"))
-    reply = _ok(kernel.run("%%remote --cpu {0.5 + 0.5} --memory $size\n1"))
+    ok(kernel.run("size = '512M'"))
+    reply = ok(kernel.run("%%remote --cpu {0.5 + 0.5} --memory $size\n1"))
     assert " of 512 MB" in reply.status_lines[-1]
 
 
 def test_row19_the_lines_above_have_run(kernel: Kernel) -> None:
     kernel.run("above = 1\n%%remote\nmade = 2")
-    assert _ok(kernel.run("above, 'made' in globals()")).result == "(1, False)"
+    assert ok(kernel.run("above, 'made' in globals()")).result == "(1, False)"
 
 
 def test_row20_a_byte_order_mark_is_pythons_to_refuse(kernel: Kernel) -> None:
@@ -259,7 +242,7 @@ def test_row20_a_byte_order_mark_is_pythons_to_refuse(kernel: Kernel) -> None:
 
 
 def test_row21_lines_may_end_as_on_windows(kernel: Kernel) -> None:
-    reply = _ok(kernel.run("%%remote --cpu 1\r\nx = 1\r\nif x:\r\n    print('crlf')\r\nx + 41\r\n"))
+    reply = ok(kernel.run("%%remote --cpu 1\r\nx = 1\r\nif x:\r\n    print('crlf')\r\nx + 41\r\n"))
     assert (reply.stdout, reply.result) == ("crlf\n", "42")
 
 
@@ -285,11 +268,11 @@ def test_row23_half_a_character_is_refused(kernel: Kernel) -> None:
 def test_row24_magics_run_where_the_cell_runs(
     kernel: Kernel, body: str, printed: str, value: str
 ) -> None:
-    _ok(kernel.run("place = 'a shell'\nimport os\nbefore = os.getcwd()"))
-    reply = _ok(kernel.run(f"%%remote\n{body}"))
+    ok(kernel.run("place = 'a shell'\nimport os\nbefore = os.getcwd()"))
+    reply = ok(kernel.run(f"%%remote\n{body}"))
     assert printed in reply.stdout
     assert reply.result == value
-    assert _ok(kernel.run("os.getcwd() == before")).result == "True"
+    assert ok(kernel.run("os.getcwd() == before")).result == "True"
 
 
 def test_row24_a_function_that_reads_the_keyboard_is_told_in_the_run(kernel: Kernel) -> None:
@@ -299,18 +282,18 @@ def test_row24_a_function_that_reads_the_keyboard_is_told_in_the_run(kernel: Ker
 
 
 def test_row25_a_run_inside_a_run_is_refused_there(kernel: Kernel) -> None:
-    _ok(kernel.run("def nested():\n    get_ipython().run_cell_magic('remote', '', 'x = 1')"))
-    before = _runs(kernel)
+    ok(kernel.run("def nested():\n    get_ipython().run_cell_magic('remote', '', 'x = 1')"))
+    before = recent_runs(kernel)
     reply = kernel.run("%%remote\nnested()")
     assert reply.ename == "UsageError"
     assert "a run cannot start another run" in reply.stderr
-    assert len(set(_runs(kernel)) - set(before)) == 1
+    assert len(set(recent_runs(kernel)) - set(before)) == 1
 
 
 def test_row25_a_remote_function_inside_a_run_runs_in_place_and_says_so(kernel: Kernel) -> None:
-    _ok(kernel.run("from jupyter_compute import remote\n@remote\ndef double(x): return 2 * x"))
-    before = _runs(kernel)
-    reply = _ok(kernel.run("%%remote\n[double(n) for n in range(3)]"))
+    ok(kernel.run("from jupyter_compute import remote\n@remote\ndef double(x): return 2 * x"))
+    before = recent_runs(kernel)
+    reply = ok(kernel.run("%%remote\n[double(n) for n in range(3)]"))
     assert reply.result == "[0, 2, 4]"
     assert reply.status_lines[-1].count("double runs inside this run") == 1
-    assert len(set(_runs(kernel)) - set(before)) == 1
+    assert len(set(recent_runs(kernel)) - set(before)) == 1

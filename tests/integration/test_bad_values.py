@@ -11,40 +11,23 @@ import textwrap
 import pytest
 
 from homes import Home
-from kernels import Kernel, Reply
+from kernels import Kernel, ok, recent_runs
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def kernel(shared_kernel: Kernel) -> Kernel:
-    """The shared kernel, with the extension loaded and no names."""
-    return shared_kernel
-
-
-def _ok(reply: Reply) -> Reply:
-    assert reply.status == "ok", reply.traceback or reply
-    return reply
-
-
 def _define(kernel: Kernel, code: str) -> None:
-    _ok(kernel.run(textwrap.dedent(code)))
-
-
-def _runs(kernel: Kernel) -> list[str]:
-    """Return the ids of the recent runs."""
-    table = _ok(kernel.run("%compute runs")).stdout.splitlines()
-    return [line.split()[0] for line in table[1:]]
+    ok(kernel.run(textwrap.dedent(code)))
 
 
 def _not_sent(kernel: Kernel, cell: str) -> str:
     """Run a cell whose values cannot be sent; return what the user sees."""
-    before = _runs(kernel)
+    before = recent_runs(kernel)
     reply = kernel.run(cell)
     assert (reply.status, reply.ename) == ("error", "TransferError"), reply
     assert reply.status_lines == []
     assert "jupyter_compute/" not in reply.traceback
-    assert _runs(kernel) == before
+    assert recent_runs(kernel) == before
     return reply.evalue
 
 
@@ -98,14 +81,14 @@ def test_row27_objects_that_fail_while_they_are_pickled(kernel: Kernel) -> None:
     assert "endless: it is nested too deeply" in said
     assert "deep: it is nested too deeply to be pickled; flatten it" in said
     assert "__reduce__" not in kernel.run("%%remote\nbad").traceback
-    assert _ok(kernel.run("6 * 7")).result == "42"
+    assert ok(kernel.run("6 * 7")).result == "42"
 
 
 def test_row28_an_open_file_is_not_replaced_by_its_text(kernel: Kernel) -> None:
     _define(kernel, "open('row28', 'w').close()\nfile = open('row28')\nbox = [file]")
     assert "it is an open file; pass its path" in _not_sent(kernel, "%%remote\nfile.read()")
     assert "box[0] is an open file" in _not_sent(kernel, "%%remote\nbox")
-    _ok(kernel.run("file.close()"))
+    ok(kernel.run("file.close()"))
 
 
 def test_row29_modules_loggers_lambdas_and_classes_of_the_notebook(kernel: Kernel) -> None:
@@ -123,9 +106,9 @@ def test_row29_modules_loggers_lambdas_and_classes_of_the_notebook(kernel: Kerne
         "%%remote\nsame = isinstance(point, Point)\nother = Point(double(point.x))\n"
         "log.warning('seen %s', p.join('a', 'b'))"
     )
-    assert "seen a/b" in _ok(kernel.run(cell)).stderr
+    assert "seen a/b" in ok(kernel.run(cell)).stderr
     seen = "same, type(other) is Point, other.x, isinstance(point, Point)"
-    assert _ok(kernel.run(seen)).result == "(True, True, 6, True)"
+    assert ok(kernel.run(seen)).result == "(True, True, 6, True)"
 
 
 def test_row30_more_than_the_run_may_hold_is_refused_before_it_is_stored(kernel: Kernel) -> None:
@@ -139,7 +122,7 @@ def test_row30_more_than_the_run_may_hold_is_refused_before_it_is_stored(kernel:
         before = stored()
         """,
     )
-    runs = _runs(kernel)
+    runs = recent_runs(kernel)
     reply = kernel.run("%%remote --memory 100M\nlen(big) + small")
     assert reply.ename == "UsageError"
     assert reply.stderr == (
@@ -147,11 +130,11 @@ def test_row30_more_than_the_run_may_hold_is_refused_before_it_is_stored(kernel:
         "100 MB of memory; e.g. --memory 401M\n"
     )
     assert kernel.run("remote(memory='100M')(len)(big)").ename == "AskError"
-    plan = _ok(kernel.run("%%remote --memory 100M --plan\nlen(big) + small")).stdout
+    plan = ok(kernel.run("%%remote --memory 100M --plan\nlen(big) + small")).stdout
     assert "would be refused: 200 MB to send, more than it may use" in plan
-    assert _ok(kernel.run("stored() - before < 1_000_000")).result == "True"
-    assert _runs(kernel) == runs
-    assert _ok(kernel.run("%%remote --memory 100M..401M\nsmall")).result == "1"
+    assert ok(kernel.run("stored() - before < 1_000_000")).result == "True"
+    assert recent_runs(kernel) == runs
+    assert ok(kernel.run("%%remote --memory 100M..401M\nsmall")).result == "1"
 
 
 def test_row31_names_that_hide_builtins_or_ours_win(kernel: Kernel) -> None:
@@ -164,17 +147,17 @@ def test_row31_names_that_hide_builtins_or_ours_win(kernel: Kernel) -> None:
         def print(*words): show('mine', *words)
         """,
     )
-    reply = _ok(kernel.run("%%remote\nprint(id, remote, list, df)\nid = 6\ninput = 3"))
+    reply = ok(kernel.run("%%remote\nprint(id, remote, list, df)\nid = 6\ninput = 3"))
     assert reply.stdout == "mine 5 7 [1] frame\n"
-    reply = _ok(kernel.run("%%remote\n[job, values, shell, channel, payload, namespace]"))
+    reply = ok(kernel.run("%%remote\n[job, values, shell, channel, payload, namespace]"))
     assert reply.result == "[0, 1, 2, 3, 4, 5]"
-    assert _ok(kernel.run("id, input")).result == "(6, 3)"
+    assert ok(kernel.run("id, input")).result == "(6, 3)"
 
 
 def test_row32_names_in_any_script_are_normalised_as_python_does(kernel: Kernel) -> None:
     _define(kernel, "\ufb01 = 2\nna\u00efve = 3\n\u53d8\u91cf = 4")
-    _ok(kernel.run("%%remote\n\ufb01 = \ufb01 + 1\n\u210c = na\u00efve + \u53d8\u91cf"))
-    assert _ok(kernel.run("fi, H, '\ufb01' in globals()")).result == "(3, 7, False)"
+    ok(kernel.run("%%remote\n\ufb01 = \ufb01 + 1\n\u210c = na\u00efve + \u53d8\u91cf"))
+    assert ok(kernel.run("fi, H, '\ufb01' in globals()")).result == "(3, 7, False)"
 
 
 def test_row33_a_name_that_is_missing_is_missing_there(kernel: Kernel) -> None:
@@ -193,8 +176,8 @@ def test_row34_names_are_bound_and_deleted_as_locally(kernel: Kernel) -> None:
         "%%remote\ndel a\nb += 5\nc += [2]\nif (w := 10) > 5: bump()\n"
         "def inner():\n    global g\n    g = 4\ninner()"
     )
-    _ok(kernel.run(cell))
-    seen = _ok(kernel.run("'a' in globals(), b, c, w, n, g")).result
+    ok(kernel.run(cell))
+    seen = ok(kernel.run("'a' in globals(), b, c, w, n, g")).result
     assert seen == "(False, 6, [1, 2], 10, 2, 4)"
     assert kernel.run("%%remote\ndel nothing").ename == "NameError"
     assert kernel.run("%%remote\nunbound += 1").ename == "NameError"
@@ -213,8 +196,8 @@ def test_row35_coroutines_run_on_a_loop_of_the_runs_own(kernel: Kernel) -> None:
         """,
     )
     cell = "import asyncio\nasync def f(): return 4\nawait asyncio.sleep(0)\nmade = await f()\nmade"
-    assert _ok(kernel.run(f"%%remote\n{cell}")).result == "4"
-    assert _ok(kernel.run("made, await later(4), await later.submit(5)")).result == "(4, 8, 10)"
+    assert ok(kernel.run(f"%%remote\n{cell}")).result == "4"
+    assert ok(kernel.run("made, await later(4), await later.submit(5)")).result == "(4, 8, 10)"
 
 
 def test_row37_what_cannot_come_back_stays_and_the_rest_comes(kernel: Kernel) -> None:
@@ -222,12 +205,12 @@ def test_row37_what_cannot_come_back_stays_and_the_rest_comes(kernel: Kernel) ->
         "%%remote\nimport threading\ng = (n for n in [1])\nlock = threading.Lock()\n"
         "async def f(): pass\nsoon = f()\nsoon.close()\npair = iter([1, 2])\nother = 3"
     )
-    said = _ok(kernel.run(cell)).status_lines[-1]
+    said = ok(kernel.run(cell)).status_lines[-1]
     assert "g stays behind: it is a generator; make it a list first: list(g)" in said
     assert "lock stays behind: it is a lock" in said
     assert "soon stays behind: it is a coroutine" in said
     seen = "other, list(pair), [n for n in ('g', 'lock', 'soon') if n in globals()]"
-    assert _ok(kernel.run(seen)).result == "(3, [1, 2], [])"
+    assert ok(kernel.run(seen)).result == "(3, [1, 2], [])"
     asked = kernel.run("%%remote --out g\ng = (n for n in [1])")
     assert (asked.ename, asked.evalue[:26]) == ("TransferError", "g cannot be brought back: ")
     _define(kernel, "from jupyter_compute import remote")
@@ -246,12 +229,12 @@ def test_row38_a_result_of_a_module_that_is_not_here_waits_for_it(
     reply = kernel.run(f"%%remote\n{module}{made}")
     assert reply.ename == "TransferError"
     assert "No module named 'elsewhere'" in reply.evalue
-    run_id = _runs(kernel)[0]
+    run_id = recent_runs(kernel)[0]
     assert f"attach('{run_id}').result() brings it" in reply.evalue
     # A pool that ends keeps the results that no notebook has, and no others.
-    _ok(kernel.run("%compute stop"))
+    ok(kernel.run("%compute stop"))
     alive = shared_home.processes
     kernel.wait_for(lambda: not any("jupyter_compute.pool" in line for line in alive().values()))
     _define(kernel, f"import jupyter_compute\n{module}")
-    _ok(kernel.run(f"jupyter_compute.attach('{run_id}').result()"))
-    assert _ok(kernel.run("thing.size, other")).result == "(4, 1)"
+    ok(kernel.run(f"jupyter_compute.attach('{run_id}').result()"))
+    assert ok(kernel.run("thing.size, other")).result == "(4, 1)"

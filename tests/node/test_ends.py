@@ -22,7 +22,7 @@ def test_too_much_memory(bench: Bench) -> None:
     envelope = bench.cell(source, memory=300 * 10**6).envelope
     assert (envelope["outcome"], envelope["reason"]) == ("died", "memory")
     assert envelope["limit"] == 300 * 10**6
-    assert envelope["peak"] >= envelope["limit"]
+    assert envelope["peak"] > envelope["limit"]
     assert "line 4 in <module>" in envelope["stack"]
 
 
@@ -239,15 +239,18 @@ def test_when_the_fork_server_dies_its_children_do_and_the_next_cell_runs(bench:
 def test_a_fork_server_that_hangs_is_replaced(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (attempt, nursery):
-        monkeypatch.setattr(module, "TIMERS", Timers(launch_deadline_s=1))
-    pid = bench.cell("import os\nos.getppid()").result.last
-    os.kill(pid, signal.SIGSTOP)
-    ends = [bench.cell("1 + 1").envelope for _ in range(3)]
-    failed = [end for end in ends if end["outcome"] == "died"]
-    assert {end["reason"] for end in failed} == {"start"}
-    assert ends[-1]["outcome"] == "ok"
+    with monkeypatch.context() as impatient:
+        for module in (attempt, nursery):
+            impatient.setattr(module, "TIMERS", Timers(launch_deadline_s=1))
+        pid = bench.cell("import os\nos.getppid()").result.last
+        os.kill(pid, signal.SIGSTOP)
+        # A spare child may be ready for the first.
+        ends = [bench.cell("1 + 1").envelope]
+        if ends[-1]["outcome"] == "ok":
+            ends.append(bench.cell("1 + 1").envelope)
+    assert "did not answer for 1 s" in ends[-1]["message"], ends
     assert gone(pid)
+    assert bench.cell("1 + 1").result.last == 2
 
 
 def test_closing_a_runner_ends_everything(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_an_interrupt_of_a_child_that_is_just_being_forked_is_not_lost(bench: Be
         (await spare).close()
         attempt = bench.next()
         going = asyncio.ensure_future(bench.go(attempt, "import time\ntime.sleep(3)"))
-        while (found := bench.runner._attempts.get(attempt)) is None or found._given is None:  # noqa: ASYNC110
+        while (found := bench.runner._attempts.get(attempt)) is None or found._given is None:  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(0)
         bench.runner.stop(attempt, "interrupt")
         return (await going).envelope["outcome"]
