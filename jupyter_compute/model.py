@@ -106,6 +106,9 @@ class RunSpec:
         Modules worth importing before the fork, as the kernel has them imported too.
     gpu : int
         GPUs asked for.
+    code : str
+        Key of the code however it is laid out (`notebook.code`): runs of the same code share
+        it. Empty if unknown.
     """
 
     name: str
@@ -124,6 +127,7 @@ class RunSpec:
     cell: str = ""
     preload: tuple[str, ...] = ()
     gpu: int = 0
+    code: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

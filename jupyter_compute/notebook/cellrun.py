@@ -10,6 +10,7 @@ from ..errors import AskError, Cancelled, ComputeError
 from ..model import ENDED
 from . import plan, session, submission
 from .cells import FIRST_LINE, Cell, analyse
+from .code import key_of_cell
 from .credentials import held_back
 from .follow import Ending, follow
 from .options import Options, help_text, parse_line
@@ -67,6 +68,7 @@ def run_cell(line: str, body: str) -> object:
         label=cell.label,
         cell=str(number),
         interactivity=ipython.ast_node_interactivity,
+        code=key_of_cell(cell.code),
     )
     status = Status(cpu=options.cpu, memory=options.memory, notes=notes)
     if options.bg:

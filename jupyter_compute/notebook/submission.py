@@ -15,6 +15,7 @@ from ..errors import TransferError
 from ..model import RetryRule, RunSpec
 from ..policy.fit import DEFAULT_MEMORY
 from . import payload, session
+from .code import key_of_function
 from .credentials import held_back
 from .options import Options
 from .payload import NotPicklable, Packed
@@ -55,6 +56,7 @@ def prepare_cell(
     label: str,
     cell: str,
     interactivity: str,
+    code: str,
 ) -> Submission:
     """Store a cell with what it reads, and return the run.
 
@@ -81,7 +83,7 @@ def prepare_cell(
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
     _refuse_open_files(packed.inputs)
-    return Submission(_spec(options, packed, label, cell), packed)
+    return Submission(_spec(options, packed, label, code, cell=cell), packed)
 
 
 def prepare_call(
@@ -117,11 +119,18 @@ def prepare_call(
     named = {f"argument {number}": value for number, value in enumerate(args, 1)}
     _refuse_open_files(packed.inputs | named | kwargs)
     label = getattr(function, "__qualname__", type(function).__name__)
-    return Submission(_spec(options, packed, label, "", detached=detached), packed)
+    code = key_of_function(function)
+    return Submission(_spec(options, packed, label, code, detached=detached), packed)
 
 
 def _spec(
-    options: Options, packed: Packed, label: str, cell: str, *, detached: bool = False
+    options: Options,
+    packed: Packed,
+    label: str,
+    code: str,
+    *,
+    cell: str = "",
+    detached: bool = False,
 ) -> RunSpec:
     return RunSpec(
         name=(options.name or label)[:_LONGEST_NAME],
@@ -140,6 +149,7 @@ def _spec(
         notebook=PurePath(os.environ.get("JPY_SESSION_NAME", "")).name,
         cell=cell,
         preload=payload.preload(),
+        code=code,
     )
 
 

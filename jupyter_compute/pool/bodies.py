@@ -145,4 +145,5 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "cell": _text,
     "preload": _names,
     "gpu": _whole,
+    "code": lambda value: value == "" or _hash(value),
 }
