@@ -106,6 +106,8 @@ class RunSpec:
         Modules worth importing before the fork, as the kernel has them imported too.
     gpu : int
         GPUs asked for.
+    map : bool
+        True if the payload is a function whose items follow, in chunks.
     code : str
         Key of the code however it is laid out (`notebook.code`): runs of the same code share
         it. Empty if unknown.
@@ -128,6 +130,7 @@ class RunSpec:
     preload: tuple[str, ...] = ()
     gpu: int = 0
     code: str = ""
+    map: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -191,6 +194,9 @@ class Receipt:
     cost_usd : float or None
     advice : str
         How a smaller or larger ask would do, or empty.
+    items : int or None
+        What a map has worked through; its `run_s` is the time from the first lane to the end,
+        its `attempts` are its lanes, and `cpu_mean` and `memory_peak` are those of one lane.
     """
 
     wait_s: float
@@ -204,6 +210,7 @@ class Receipt:
     memory_peak: int | None = None
     cost_usd: float | None = None
     advice: str = ""
+    items: int | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

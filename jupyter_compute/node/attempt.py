@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ class Attempt:
         self._stack = ""
         self._stack_written = asyncio.Event()
         self._trackers: list[int] = []
+        self._messages = b""
+        self._sending: asyncio.Future[None] | None = None
 
     def start_failed(self, message: str, hint: str = "") -> None:
         """End without a child ever having run."""
@@ -106,8 +109,10 @@ class Attempt:
         watch = asyncio.ensure_future(self._watch(child))
         try:
             job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
-            job |= {"directories": directories, "grouped": child.group is not None}
-            if child.group is not None:
+            # What a lane has returned counts for its group, until the notebook has taken it.
+            grouped = child.group is not None and not self.spec["map"]
+            job |= {"directories": directories, "grouped": grouped}
+            if child.group is not None and grouped:
                 child.group.limit(self.spec["memory"])
             with contextlib.suppress(ConnectionError):
                 await self._loop.sock_sendall(child.control, encode("j", json.dumps(job).encode()))
@@ -116,6 +121,8 @@ class Attempt:
             await self._over.wait()
         finally:
             watch.cancel()
+            if self._sending is not None:
+                self._sending.cancel()
             self._conclude(child)
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
@@ -126,6 +133,19 @@ class Attempt:
             child.close()
             if self._ladder is not None:
                 self._ladder.cancel()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Pass a message on to a lane: a slice of a chunk, or that there is nothing more."""
+        if self._child is not None and not self._over.is_set():
+            self._messages += encode("j", json.dumps(message).encode())
+            if self._sending is None or self._sending.done():
+                self._sending = asyncio.ensure_future(self._send(self._child.control))
+
+    async def _send(self, control: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # a child that is gone is noticed by its exit
+            while self._messages:
+                data, self._messages = self._messages, b""
+                await self._loop.sock_sendall(control, data)
 
     def stop(self, action: str) -> None:
         """Interrupt politely and then less so, or kill at once."""
@@ -246,6 +266,11 @@ class Attempt:
     def _hear(self, event: dict[str, Any]) -> None:
         if event["kind"] == "executing":
             self._executing = time.monotonic()
+        elif event["kind"] in {"piece", "ready"}:
+            if event.get("over"):
+                self._executing = None
+            self._output.event(event)
+            self._output.flush()
         elif event["kind"] == "finishing":
             assert self._child is not None
             assert self._child.group is not None

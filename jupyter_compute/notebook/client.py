@@ -86,6 +86,14 @@ class Client:
         """Ask for the run's end, politely (``"interrupt"``) or at once (``"kill"``)."""
         return self._call("POST", f"/v1/runs/{run_id}/cancel", {"action": action})
 
+    def exchange(self, run_id: str, order: Wire) -> Wire:
+        """Send chunks of a map, and return what has become of earlier ones."""
+        return self._call("POST", f"/v1/runs/{run_id}/chunks", order)
+
+    def conclude(self, run_id: str, envelope: Wire) -> None:
+        """End a map, as everything is done or an item has failed for good."""
+        self._call("POST", f"/v1/runs/{run_id}/conclude", envelope)
+
     def collected(self, run_id: str) -> None:
         """Tell the service that the results are bound here, so that it may drop them."""
         self._call("POST", f"/v1/runs/{run_id}/collected", {})

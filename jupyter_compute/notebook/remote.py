@@ -10,14 +10,17 @@ import asyncio
 import functools
 import inspect
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from ..errors import AskError, ComputeError
 from .options import Options, from_keywords
 
 if TYPE_CHECKING:
+    from .inplace import InPlaceMap
+    from .map import Map
     from .run import Run
+    from .source import Errors
     from .status import Status
     from .submission import Submission
 
@@ -78,6 +81,63 @@ class RemoteFunction(Generic[P, R]):
         prepared = self._prepare(args, kwargs, detached=True)
         run_id = session.client().submit_only(prepared.spec)
         return Run(run_id, Results(namespace(), prepared.packed))
+
+    def map(
+        self,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        errors: Errors = "raise",
+        chunk: int | Literal["auto"] = "auto",
+        window: int | None = None,
+    ) -> Map[R] | InPlaceMap[R]:
+        """Run the function for many items, and return an iterator over the results.
+
+        It is lazy: nothing is sent before the first result is asked for, and the iterables
+        are read only as far ahead as is needed to keep all processes busy. Each process
+        works on many items, one after the other; each item has its own retries, timeout
+        and memory steps. The globals and defaults of the function are sent once.
+
+        Parameters
+        ----------
+        *iterables
+            The arguments, as for Python's own `map`. They may be endless; containers must
+            have one length.
+        ordered : bool
+            Give the results in the order of the items; if False, as they come.
+        errors : {"raise", "return", "skip"}
+            What becomes of an item that has failed for good: its exception is raised in its
+            turn and the map is over, is a result like others, or is left out.
+        chunk : "auto" or int
+            Items that travel together. By default so many as take a fraction of a second.
+        window : int, optional
+            Items that may be on their way, or wait for an earlier one, at the same time.
+
+        Returns
+        -------
+        Map
+            An iterator with ``.cancel()``, and with a length if the iterables have one.
+
+        Raises
+        ------
+        AskError, TypeError, ValueError
+            If an argument is none of the above.
+        """
+        __tracebackhide__ = True
+        from .frames import shown
+        from .map import make_map
+        from .source import Request, Source
+
+        try:
+            request = Request.read(ordered, errors, chunk, window)
+            source = Source.of(iterables)
+        except (AskError, TypeError, ValueError) as refusal:
+            raise shown(refusal) from None
+        if INSIDE in os.environ:
+            from .inplace import InPlaceMap
+
+            _tell_in_place(self.__name__)
+            return InPlaceMap(self.function, source, request)
+        return make_map(self.function, self._resolved(), source, request)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here, as if it were not decorated."""

@@ -6,6 +6,7 @@ form of a `ComputeError` with a status of 4xx.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,7 +23,14 @@ import jupyter_compute
 from jupyter_compute.ask import Ask
 from jupyter_compute.errors import AskError, ComputeError, PoolError
 from jupyter_compute.model import RunSpec
-from jupyter_compute.pool.bodies import RUN_ID, read_body, read_plan, read_spec
+from jupyter_compute.pool.bodies import (
+    RUN_ID,
+    read_body,
+    read_conclusion,
+    read_order,
+    read_plan,
+    read_spec,
+)
 from jupyter_compute.pool.events import Follower
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs, UnknownRun
@@ -82,6 +90,8 @@ def make_server(pool: Pool) -> Server:
         (run, _Run),
         (f"{run}/events", _Events),
         (f"{run}/cancel", _Cancel),
+        (f"{run}/chunks", _Chunks),
+        (f"{run}/conclude", _Conclude),
         (f"{run}/collected", _Collected),
         (r"/v1/status", _Status),
         (r"/v1/layers", _Layers),
@@ -227,6 +237,20 @@ class _Cancel(_Handler):
         if action not in ("interrupt", "kill"):
             raise ComputeError("action must be interrupt or kill")
         self.finish(json.dumps(self.pool.runs.cancel(self._run_id(run_id), action)))
+
+
+class _Chunks(_Handler):
+    async def post(self, run_id: str) -> None:
+        order = read_order(self.body())
+        answer = json.dumps(await self.pool.runs.exchange(self._run_id(run_id), order))
+        with contextlib.suppress(StreamClosedError):
+            await self.finish(answer)
+
+
+class _Conclude(_Handler):
+    def post(self, run_id: str) -> None:
+        self.pool.runs.conclude(self._run_id(run_id), read_conclusion(self.body()))
+        self.finish(json.dumps({}))
 
 
 class _Collected(_Handler):

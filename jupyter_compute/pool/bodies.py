@@ -14,7 +14,15 @@ from jupyter_compute.blobs import HASH
 from jupyter_compute.errors import AskError, ComputeError
 from jupyter_compute.model import RunSpec
 
-__all__ = ["RUN_ID", "read_body", "read_plan", "read_spec", "spec_ask"]
+__all__ = [
+    "RUN_ID",
+    "read_body",
+    "read_conclusion",
+    "read_order",
+    "read_plan",
+    "read_spec",
+    "spec_ask",
+]
 
 RUN_ID = re.compile(r"[a-z0-9-]{1,64}")
 """What the id of a run looks like."""
@@ -70,6 +78,34 @@ def read_plan(wire: Mapping[str, Any]) -> Ask:
         wire.get("gpu") or 0,
         wire.get("layer") or "local",
     )
+
+
+def read_order(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the notebook sends to its map, and wants of it.
+
+    Raises
+    ------
+    ComputeError
+        If a field is missing, unknown, or not what it should be; names the field.
+    """
+    order = _checked(wire, _ORDER, "the order")
+    for chunk in order["chunks"]:
+        _checked(chunk, _CHUNK, "the chunk")
+    return order
+
+
+def read_conclusion(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a map has ended, as an envelope without values."""
+    return _checked(wire, _CONCLUSION, "the conclusion") | {"payload": None, "blobs": []}
+
+
+def _checked(wire: object, checks: Mapping[str, Any], what: str) -> dict[str, Any]:
+    if not isinstance(wire, dict) or wire.keys() - checks.keys():
+        raise ComputeError(f"{what} has other fields than {', '.join(checks)}")
+    for name, check in checks.items():
+        if not check(wire.get(name)):
+            raise ComputeError(f"the field {name} of {what} is not valid")
+    return wire
 
 
 def _ask(cpu: object, low: object, high: object, gpu: object, layer: object) -> Ask:
@@ -128,6 +164,31 @@ def _maybe(check: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or check(value)
 
 
+_ORDER: Mapping[str, Callable[[Any], bool]] = {
+    "chunks": lambda value: isinstance(value, list) and len(value) <= _MOST_NAMES,
+    "open": lambda value: isinstance(value, list) and all(map(_whole, value)),
+    "since": lambda value: isinstance(value, int) and 0 <= value < 2**63,
+    "wait_s": lambda value: _number(value) and 0 <= value <= 60,
+}
+
+_CHUNK: Mapping[str, Callable[[Any], bool]] = {
+    "n": _whole,
+    "items": lambda value: _whole(value) and value > 0,
+    "payload": _hash,
+    "blobs": _hashes,
+    "memory": _maybe(_whole),
+    "careful": lambda value: isinstance(value, bool),
+    "whole": lambda value: isinstance(value, bool),
+}
+
+_CONCLUSION: Mapping[str, Callable[[Any], bool]] = {
+    "outcome": lambda value: value in ("ok", "error", "died"),
+    "type": _maybe(_text),
+    "reason": _maybe(_text),
+    "message": _maybe(_text),
+    "items": _whole,
+}
+
 _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "name": _text,
     "layer": _filled,
@@ -145,5 +206,6 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "cell": _text,
     "preload": _names,
     "gpu": _whole,
+    "map": lambda value: isinstance(value, bool),
     "code": lambda value: value == "" or _hash(value),
 }

@@ -124,6 +124,18 @@ class Journal:
             self._end_attempt(db, run_id, record["attempt"] - 1, outcome, usage, now)
             self._intend(run_id, record["attempt"], now)
 
+    def opens(self, run_id: str, n: int, now: float) -> None:
+        """Write down the intent of one more attempt, beside those that go on."""
+        with self._writing():
+            self._intend(run_id, n, now)
+
+    def closes(
+        self, run_id: str, n: int, outcome: str, usage: Mapping[str, Any], now: float
+    ) -> None:
+        """Write down how one of several attempts ended."""
+        with self._writing() as db:
+            self._end_attempt(db, run_id, n, outcome, usage, now)
+
     def placed(self, run_id: str, n: int, machine: str, now: float) -> None:
         """Write down that an attempt was given to a machine, and from now on may have run."""
         with self._writing() as db:
@@ -234,7 +246,8 @@ class Journal:
         now: float,
     ) -> None:
         db.execute(
-            "UPDATE attempts SET ended = ?, outcome = ?, usage = ? WHERE run = ? AND n = ?",
+            "UPDATE attempts SET ended = ?, outcome = ?, usage = ?"
+            " WHERE run = ? AND n = ? AND ended IS NULL",
             (now, outcome, json.dumps(usage), run_id, n),
         )
 

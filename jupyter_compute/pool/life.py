@@ -22,6 +22,7 @@ from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import Rerun, decide
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
+from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
 
 __all__ = ["Life"]
@@ -64,10 +65,12 @@ class Life:
         self._ended = ended
         self._rng = random.Random()
         self._executor: Executor
+        self.maps = Maps(journal, clock, self._finish)
 
     def attach(self, executor: Executor) -> None:
         """Set where attempts go."""
         self._executor = executor
+        self.maps.attach(executor)
 
     # asked ------------------------------------------------------------------------
 
@@ -87,6 +90,9 @@ class Life:
     def cancel(self, run: Run, action: str) -> None:
         """Make the run end. One that has no machine yet ends at once."""
         run.cancelled = action
+        if run.spec.map:
+            self.maps.cancel(run, action)
+            return
         if run.machine_id is None:
             self._executor.withdraw(run.attempt_id)
             self._finish(run, died("killed", "cancelled before it started"), "cancelled")
@@ -164,11 +170,16 @@ class Life:
             elif run.waits and now - run.explained >= _REASON_S:
                 run.explained = now
                 self._explain(run, no_machine(run))
+        self.maps.tick()
 
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
         for run in list(self.active.values()):
-            if run.waits and run.spec.layer == layer:
+            if not run.waits or run.spec.layer != layer:
+                continue
+            if run.spec.map:
+                self.maps.fail(run, died("start", message))
+            else:
                 self._executor.withdraw(run.attempt_id)
                 self._attempt_over(run, died("start", message))
 
@@ -183,6 +194,10 @@ class Life:
         self._admit(run)
         if run.cancelled:
             self._finish(run, died("killed", "cancelled"), "cancelled")
+        elif run.spec.map:
+            note = "the compute service was started again: what was being worked on is rerun"
+            run.log.append([{"kind": "note", "text": note}, state_event(run)])
+            self.maps.begin(run, run.attempt)
         elif placed:
             self._attempt_over(run, died("lost", "the compute service ended while it ran"))
         else:
@@ -191,6 +206,7 @@ class Life:
 
     def close(self) -> None:
         """Let followers go. The runs stay in the journal, for the next service."""
+        self.maps.close()
         for run in self.active.values():
             if run.timer is not None:
                 run.timer.cancel()
@@ -209,6 +225,9 @@ class Life:
 
     def _queue(self, run: Run) -> None:
         run.timer = None
+        if run.spec.map:
+            self.maps.begin(run)
+            return
         self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory)
 
     def _started(self, run: Run) -> None:

@@ -7,11 +7,14 @@ import dataclasses
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.pool.events import EventLog
+
+if TYPE_CHECKING:
+    from jupyter_compute.pool.lanes import Crew
 
 __all__ = [
     "Run",
@@ -91,6 +94,10 @@ class Run:
     unfollowed_since: float | None = None
     explained: float = float("-inf")
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    most_lanes: int = 1
+    lane_s: float | None = None
+    items: int | None = None
+    crew: Crew | None = field(default=None, repr=False)
 
     @property
     def attempt_id(self) -> str:
@@ -110,7 +117,8 @@ class Run:
     @property
     def blobs(self) -> set[str]:
         """The blobs that its attempts read."""
-        return {self.spec.payload, self.spec.environment, *self.spec.blobs} - {""}
+        lanes = self.crew.blobs if self.crew is not None else set()
+        return {self.spec.payload, self.spec.environment, *self.spec.blobs, *lanes} - {""}
 
     def attempt_spec(self) -> dict[str, Any]:
         """Return what the node is told about the current attempt."""
@@ -126,6 +134,7 @@ class Run:
             "memory": self.memory,
             "timeout_s": spec.timeout_s,
             "preload": list(spec.preload),
+            "map": spec.map,
         }
 
     def add_usage(self, envelope: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -144,7 +153,8 @@ class Run:
     def make_receipt(self) -> Receipt:
         """Return what the run used, all attempts together."""
         total = max(0.0, (self.finished or self.created) - self.created)
-        measured = self.cpu_s is not None and self.run_s > 0.01
+        busy_s = self.run_s if self.lane_s is None else self.lane_s
+        measured = self.cpu_s is not None and busy_s > 0.01
         return Receipt(
             wait_s=round(max(0.0, total - self.run_s), 3),
             run_s=round(self.run_s, 3),
@@ -153,9 +163,10 @@ class Run:
             machine=self.machine or "",
             cpu=self.cpu,
             memory=self.memory,
-            cpu_mean=round((self.cpu_s or 0.0) / self.run_s, 3) if measured else None,
+            cpu_mean=round((self.cpu_s or 0.0) / busy_s, 3) if measured else None,
             memory_peak=self.memory_peak,
             cost_usd=0.0,
+            items=self.items,
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -192,6 +203,7 @@ class Run:
             "run_s": self.run_s,
             "cpu_s": self.cpu_s,
             "cancelled": self.cancelled,
+            "most_lanes": self.most_lanes,
         }
         return {**self.to_wire(), "replay": replay}
 
@@ -215,6 +227,7 @@ class Run:
             cpu_s=replay["cpu_s"],
             memory_peak=record["memory_peak"],
             cancelled=replay["cancelled"],
+            most_lanes=replay.get("most_lanes", 1),
         )
 
 

@@ -23,6 +23,7 @@ from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
+from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
@@ -190,22 +191,22 @@ class Service:
     def placed(self, attempt: str, machine: str) -> None:
         """Pass on that an attempt has been given to a machine."""
         found = self._scaler.machines.get(machine)
-        self._life.placed(attempt, machine, found.offer.type if found else machine)
+        self._of(attempt).placed(attempt, machine, found.offer.type if found else machine)
 
     def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Pass on what an attempt reports."""
-        self._life.happened(attempt, events)
+        self._of(attempt).happened(attempt, events)
 
     def vanished(self, attempt: str, machine_lost: bool, message: str) -> None:
         """Pass on that an attempt is over."""
         self._telemetry.forget_attempt(attempt)
-        self._life.vanished(attempt, machine_lost, message)
+        self._of(attempt).vanished(attempt, machine_lost, message)
 
     def sampled(self, machine: str, sample: Mapping[str, Any]) -> None:
         """Record a sample, and show it to those who follow the runs in it."""
         self._telemetry.add(self._clock.now(), machine, sample)
         for attempt, used in sample["attempts"].items():
-            self._life.sampled(attempt, used)
+            self._of(attempt).sampled(attempt, used)
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""
@@ -215,6 +216,10 @@ class Service:
         """Pass on that a machine's connection is gone."""
         self._telemetry.forget_machine(machine)
         self._scaler.left(machine)
+
+    def _of(self, attempt: str) -> Life | Maps:
+        """Return who knows the attempt: a run's only one, or a lane of a map."""
+        return self._life.maps if self._life.maps.owns(attempt) else self._life
 
     # inside -----------------------------------------------------------------------
 
