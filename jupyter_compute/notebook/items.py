@@ -267,10 +267,10 @@ class Items:
         chunk, start, stop = self._landed(piece)
         envelope, alone = piece["died"], stop - start == 1
         rest = chunk.arguments[start:stop]
-        if envelope["reason"] == "lost":
+        if envelope.get("reason") == "lost":
             for place in range(start, stop):
                 self._decide(chunk, place, envelope, now)
-        elif envelope["reason"] == "transfer" and not alone:
+        elif envelope.get("reason") == "transfer" and not alone:
             for place, arguments in enumerate(rest, start):
                 self._again(chunk.first + place, [arguments], 0.0, chunk.memory, chunk.careful)
         elif alone or piece.get("careful"):

@@ -144,17 +144,15 @@ class Map(Generic[R]):
         if self._over:
             raise StopIteration
         try:
-            if not self._run_id:
-                self._start()
             while (value := self._items.pop()) is NOTHING:
-                if self._items.finished:
+                if self._items.finished or self._over:
                     break
                 self._step()
         except BaseException:
             with contextlib.suppress(ComputeError):
                 self.cancel()
             raise
-        if value is NOTHING:
+        if value is NOTHING:  # all is done, or another thread has cancelled it
             self._conclude()
             self._items.check_source()
             raise StopIteration
@@ -186,7 +184,12 @@ class Map(Generic[R]):
     def _step(self) -> None:
         """Send what can be sent, and take what has come."""
         items, now = self._items, time.monotonic()
-        chunks = [self._pack(chunk) for chunk in items.outgoing(self._lanes, now)]
+        outgoing = items.outgoing(self._lanes, now)
+        if not self._run_id:
+            if not outgoing:  # there are no items at all
+                return
+            self._start()
+        chunks = [self._pack(chunk) for chunk in outgoing]
         due = items.next_due()
         wait_s = _WAIT_S if due is None else min(_WAIT_S, max(0.0, due - now))
         if items.ready:  # an item that cannot be sent has failed already
@@ -202,6 +205,8 @@ class Map(Generic[R]):
 
     def _take(self, answer: dict[str, Any]) -> None:
         items = self._items
+        if self._over:
+            return
         if answer["state"] in ENDED:
             self._over = True
             self._await_end()

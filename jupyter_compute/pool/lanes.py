@@ -115,7 +115,7 @@ class Crew:
         self.failures = 0
         self.items = 0
         self.conclusion: Wire | None = None
-        self.turn_ends = float("inf")
+        self.turn_ends: float | None = None
         self.news = asyncio.Event()
         self._waiting: deque[Slice] = deque()
         self._left: dict[int, int] = {}

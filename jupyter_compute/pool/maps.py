@@ -304,7 +304,7 @@ class Maps:
         working = [lane for lane in crew.lanes.values() if lane.ready and not lane.leaving]
         waiting = [lane for lane in crew.lanes.values() if not lane.machine_id]
         others = self._executor.demand() - len(waiting)
-        if not working or others <= 0:
+        if not working or others <= 0 or crew.turn_ends is None:
             crew.turn_ends = now + TIMERS.lane_turn_s
         elif now > crew.turn_ends:
             self._dismiss(min(working, key=lambda lane: lane.n))
