@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from .source import Request, Source
@@ -36,7 +37,7 @@ class InPlaceMap(Generic[R]):
         for arguments in self._arguments:
             try:
                 value = self._function(*arguments)
-                result: R = asyncio.run(value) if inspect.iscoroutine(value) else value
+                result: R = _awaited(value) if inspect.iscoroutine(value) else value
             except Exception as error:
                 if self._request.errors == "raise":
                     raise
@@ -49,3 +50,9 @@ class InPlaceMap(Generic[R]):
     def cancel(self) -> None:
         """End the map: iterating stops."""
         self._arguments = iter(())
+
+
+def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
+    """Wait for a coroutine; the event loop of this thread is busy with the code that asks."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, value).result()

@@ -62,6 +62,7 @@ class Rebuilt:
 
     def __call__(self, envelope: Mapping[str, Any]) -> BaseException:
         """Return the exception."""
+        __tracebackhide__ = True
         try:
             self.results.receive(Ending(self.run_id, {"state": "failed", "envelope": envelope}))
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raised
