@@ -108,12 +108,7 @@ class Attempt:
         child.exited.add_done_callback(lambda _: self._over.set())
         watch = asyncio.ensure_future(self._watch(child))
         try:
-            job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
-            # What a lane has returned counts for its group, until the notebook has taken it.
-            grouped = child.group is not None and not self.spec["map"]
-            job |= {"directories": directories, "grouped": grouped}
-            if child.group is not None and grouped:
-                child.group.limit(self.spec["memory"])
+            job = self._job(child) | {"directories": directories}
             with contextlib.suppress(ConnectionError):
                 await self._loop.sock_sendall(child.control, encode("j", json.dumps(job).encode()))
             self._given = time.monotonic()
@@ -133,6 +128,15 @@ class Attempt:
             child.close()
             if self._ladder is not None:
                 self._ladder.cancel()
+
+    def _job(self, child: Child) -> dict[str, Any]:
+        """Return what the child is told, and limit its memory."""
+        job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
+        # What a lane has returned counts for its group, until the notebook has taken it.
+        grouped = child.group is not None and not self.spec["map"]
+        if child.group is not None and grouped:
+            child.group.limit(self.spec["memory"])
+        return job | {"grouped": grouped}
 
     def tell(self, message: dict[str, Any]) -> None:
         """Pass a message on to a lane: a slice of a chunk, or that there is nothing more."""
