@@ -60,8 +60,7 @@ def next_size(
     if left is not None:
         # Towards the end chunks become smaller, so that all lanes finish together.
         fair = math.ceil(left / (2 * lanes))
-        least = min(LEAST_S / item_s, math.ceil(left / lanes))
-        size = min(size, max(fair, least))
+        size = min(size, max(fair, LEAST_S / item_s), left)
     return max(1, int(size))
 
 

@@ -42,7 +42,7 @@ def test_large_items_travel_in_small_chunks() -> None:
 def test_towards_the_end_every_lane_gets_its_share() -> None:
     assert next_size(item_s=0.01, item_bytes=8, last=20, lanes=2, left=8) == 2
     # And items that are over in no time are not spread for nothing.
-    assert next_size(item_s=1e-6, item_bytes=8, last=10**4, lanes=2, left=8000) == 4000
+    assert next_size(item_s=1e-6, item_bytes=8, last=10**4, lanes=2, left=8000) == 8000
 
 
 @given(item_s, item_bytes, last, lanes, left)
