@@ -26,6 +26,9 @@ _BURST, _BURST_S = 4, 0.005
 """After so many reads in such quick succession, the node pauses: waking up for every line
 costs more than the line does."""
 
+_TOLD_S = 0.05
+"""A lane does not tell of every item that begins."""
+
 _TRACKERS_S = 5.0
 """How long resource trackers may take to remove what the others have left."""
 
@@ -184,6 +187,7 @@ class Attempt:
     async def _watch(self, child: Child) -> None:
         """Measure the attempt, and stop it at its limits."""
         limit, timeout = self.spec["memory"], self.spec["timeout_s"]
+        slack = _TOLD_S if self.spec["map"] else 0.0
         last_time, last_cpu = time.monotonic(), 0.0
         while True:
             await asyncio.sleep(TIMERS.memory_check_s)
@@ -206,7 +210,7 @@ class Attempt:
             if memory > limit:
                 await self._stop_at_limit(child, "memory")
                 return
-            if timeout and self._executing and now - self._executing > timeout:
+            if timeout and self._executing and now - self._executing > timeout + slack:
                 await self._stop_at_limit(child, "timeout")
                 return
 

@@ -92,7 +92,7 @@ class Items:
         request: Request,
     ) -> None:
         self.total = total
-        self.done = self.failed = 0
+        self.done = self.failed = self.retried = 0
         self.open: dict[int, Chunk] = {}
         self.memory = 0
         self.memory_high: int | None = None
@@ -133,6 +133,13 @@ class Items:
             self._consumed += count
             self._current.extend(values)
         return self._current.popleft()
+
+    def close(self) -> None:
+        """Give out nothing more."""
+        self._exhausted = True
+        self._current.clear()
+        self._ready.clear()
+        self._arrived.clear()
 
     @property
     def ready(self) -> bool:
@@ -322,6 +329,7 @@ class Items:
         )
         if isinstance(decision, Rerun):
             self._counts[index] = decision.counts
+            self.retried += 1
             memory = decision.memory if decision.memory != self.memory else None
             arguments = [chunk.arguments[place]]
             self._again(index, arguments, now + decision.delay_s, memory, careful=False)

@@ -128,8 +128,7 @@ class Map(Generic[R]):
         """End the map: what runs is interrupted, what waits is dropped. Iterating stops."""
         if self._over:
             return
-        self._over = True
-        self._attend()
+        self._end()
         if self._run_id:
             session.client().cancel(self._run_id)
             self._await_end()
@@ -209,7 +208,7 @@ class Map(Generic[R]):
         if self._over:
             return
         if answer["state"] in ENDED:
-            self._over = True
+            self._end()
             self._await_end()
             cancelled = answer["state"] == "cancelled"
             raise shown(failure(answer["envelope"] or {}, self._run_id, cancelled=cancelled))
@@ -222,7 +221,7 @@ class Map(Generic[R]):
             self._since = piece["seq"]
             if piece["n"] in items.open:
                 self._land(piece)
-        self._progress.update(items.done, items.failed, answer["lanes"])
+        self._progress.update(items.done, items.retried, items.failed, answer["lanes"])
 
     def _land(self, piece: dict[str, Any]) -> None:
         """Take one piece in, and drop what was stored for it."""
@@ -290,8 +289,7 @@ class Map(Generic[R]):
         """Tell the pool that this is all, and wait until the receipt is shown."""
         if self._over:
             return
-        self._over = True
-        self._attend()
+        self._end()
         if not self._run_id:
             return
         for chunk in self._items.open.values():
@@ -304,8 +302,10 @@ class Map(Generic[R]):
         session.client().conclude(self._run_id, envelope)
         self._await_end()
 
-    def _attend(self) -> None:
-        """Whoever ends the map here needs nobody else to."""
+    def _end(self) -> None:
+        """Stop iterating; nobody needs to end the map for us any more."""
+        self._over = True
+        self._items.close()
         if self._abandon is not None:
             self._abandon.detach()
 

@@ -18,18 +18,18 @@ class Progress:
         How many there are; None if nobody knows.
     """
 
-    __slots__ = ("_began", "_done", "_failed", "_lanes", "_total")
+    __slots__ = ("_began", "_done", "_failed", "_lanes", "_retried", "_total")
 
     def __init__(self, total: int | None) -> None:
         self._total = total
-        self._done = self._failed = self._lanes = 0
+        self._done = self._retried = self._failed = self._lanes = 0
         self._began: float | None = None
 
-    def update(self, done: int, failed: int, lanes: int) -> None:
-        """Take note of how many items are done, how many of these failed, and the lanes."""
+    def update(self, done: int, retried: int, failed: int, lanes: int) -> None:
+        """Take note of how many items are done, were tried again, failed for good; of the lanes."""
         if self._began is None and lanes:
             self._began = time.monotonic()
-        self._done, self._failed, self._lanes = done, failed, lanes
+        self._done, self._retried, self._failed, self._lanes = done, retried, failed, lanes
 
     def words(self) -> list[str]:
         """Return the parts of a status line."""
@@ -42,6 +42,8 @@ class Progress:
             parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
             if self._total is not None and self._total > self._done:
                 parts.append(f"{format_time((self._total - self._done) / rate)} left")
+        if self._retried:
+            parts.append(f"{grouped(self._retried)} tried again")
         if self._failed:
             parts.append(f"{grouped(self._failed)} failed")
         return parts
