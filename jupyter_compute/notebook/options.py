@@ -41,6 +41,8 @@ class Options:
     gpu : int
     gpu_name : str
         Empty for any kind.
+    disk : int or None
+        Bytes; None leaves it to the layer.
     on : str or None
         The layer; None leaves it to the configuration.
     retries : int
@@ -48,6 +50,8 @@ class Options:
         Names of exception types, plain or dotted.
     retry_delay, timeout : float, float or None
         Seconds.
+    retry_steady : bool
+        True if every pause is `retry_delay`; else that is the first one, and they grow.
     catch, bg : str or None
         Names to bind the exception and the run to.
     inputs, outputs : tuple of str or None
@@ -64,10 +68,12 @@ class Options:
     memory_high: int | None = None
     gpu: int = 0
     gpu_name: str = ""
+    disk: int | None = None
     on: str | None = None
     retries: int = 0
     retry_on: tuple[str, ...] = ("Exception",)
     retry_delay: float = 1.0
+    retry_steady: bool = False
     timeout: float | None = None
     catch: str | None = None
     inputs: tuple[str, ...] | None = None

@@ -142,7 +142,9 @@ def _spec(
         payload=packed.payload,
         environment=payload.pack_environment(session.blobs()),
         blobs=packed.blobs,
-        retry=RetryRule(options.retries, options.retry_on, options.retry_delay),
+        retry=RetryRule(
+            options.retries, options.retry_on, options.retry_delay, options.retry_steady
+        ),
         gpu=options.gpu,
         timeout_s=options.timeout,
         detached=detached or options.bg is not None,
