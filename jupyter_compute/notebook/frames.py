@@ -73,8 +73,19 @@ def legible(stack: str) -> str:
 
 def told(error: BaseException) -> str:
     """Return an exception as a traceback's text: without our frames, cells named as IPython does."""
-    text = "".join(traceback.format_exception(type(error), error, _visible(error.__traceback__)))
+    whole = traceback.TracebackException(type(error), error, _visible(error.__traceback__))
+    _forget_columns(whole)
+    text = "".join(whole.format())
     return _FILE.sub(lambda hit: f"{hit['margin']}  {_label(hit['file'])}, line ", text)
+
+
+def _forget_columns(whole: traceback.TracebackException) -> None:
+    """Leave out the marks below the lines: frames from another process know only their lines."""
+    for frame in whole.stack:
+        frame.colno = frame.end_colno = None
+    for inner in (whole.__cause__, whole.__context__, *(whole.exceptions or ())):
+        if inner is not None:
+            _forget_columns(inner)
 
 
 def _mended(trace: TracebackType | None) -> TracebackType | None:

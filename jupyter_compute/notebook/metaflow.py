@@ -12,10 +12,11 @@ from typing import Any
 
 from ..ask import LONGEST_TIME, parse_count, parse_time, refuse
 from ..errors import AskError
+from .callables import unfit
 from .frames import shown
 from .option_table import parse_flag, parse_name
 from .parameters import BATCH_ONLY, MEANINGLESS, amounts, number, refuse_others
-from .remote import RemoteFunction, unfit
+from .remote import RemoteFunction
 from .stack import note
 
 __all__ = ["batch", "catch", "resources", "retry", "timeout"]

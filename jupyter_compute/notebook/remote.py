@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ..errors import AskError, ComputeError
+from .callables import is_coroutine, unfit
 from .caught import Catch
 from .options import Options, from_keywords
 from .stack import catch_of, noted, stacked
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .status import Status
     from .submission import Submission
 
-__all__ = ["INSIDE", "RemoteFunction", "remote", "unfit"]
+__all__ = ["INSIDE", "RemoteFunction", "remote"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +65,7 @@ class RemoteFunction(Generic[P, R]):
         if INSIDE in os.environ:
             _tell_in_place(self.__name__)
             return self.function(*args, **kwargs)
-        if inspect.iscoroutinefunction(self.function):
+        if is_coroutine(self.function):
             return self._awaited(args, kwargs)  # type: ignore[return-value]
         from .status import Status
 
@@ -223,21 +224,6 @@ def _check(function: Any) -> None:
 
     if problem := unfit(function):
         raise shown(TypeError(problem))
-
-
-def unfit(function: Any, decorator: str = "remote") -> str:
-    """Return why it cannot run remotely, as its decorator says it; empty if it can."""
-    plain = getattr(function, "__func__", function)
-    name = getattr(plain, "__qualname__", repr(plain))
-    if isinstance(plain, type):
-        return f"@{decorator} works on functions, and {name} is a class; decorate its methods"
-    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        return (
-            f"@{decorator} cannot run {name}: a generator would have to stay remote; return a list"
-        )
-    if not callable(plain):
-        return f"@{decorator} works on functions, and this is of type {type(plain).__name__}"
-    return ""
 
 
 def _wait(prepared: Submission, options: Options, status: Status, caught: Catch | None) -> Any:
