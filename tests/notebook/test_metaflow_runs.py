@@ -91,6 +91,24 @@ def test_pauses_are_as_long_as_they_are_asked_for(shared_kernel: Kernel) -> None
     assert 1.2 <= third - second < 4
 
 
+def test_a_long_pause_says_so_and_can_be_interrupted(shared_kernel: Kernel) -> None:
+    kernel = prepared(
+        shared_kernel,
+        """
+        @retry
+        @catch
+        @small
+        def fails(): raise OSError
+        """,
+    )
+    reply = kernel.start("fails()")
+    said = "▸ queued → ended with OSError: rerun 1 of 3 in 2 min"
+    kernel.wait_for(lambda: [text for text in reply.status_lines if text.startswith(said)])
+    kernel.interrupt()
+    assert kernel.finish(reply, 10).ename == "KeyboardInterrupt"
+    assert reply.status_lines[-1].startswith("✗ cancelled")
+
+
 def test_a_held_exception_is_printed_as_the_notebook_shows_it(shared_kernel: Kernel) -> None:
     kernel = prepared(
         shared_kernel,

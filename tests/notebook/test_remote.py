@@ -286,3 +286,25 @@ def test_a_call_can_be_interrupted(shared_kernel: Kernel) -> None:
     assert reply.ename == "KeyboardInterrupt"
     assert "time.sleep(100)" in reply.traceback
     assert "no runs" in kernel.run("%compute").stdout
+
+
+@pytest.mark.slow
+def test_a_call_that_waits_for_room_says_so(shared_kernel: Kernel) -> None:
+    kernel = shared_kernel
+    code = """
+    import time
+    from jupyter_compute import remote
+    @remote(cpu=800, memory="256M")
+    def sleep(seconds):
+        print("ready")
+        time.sleep(seconds)
+    sleep(0)  # what follows is quick
+    run = sleep.submit(100)
+    while "ready" not in run.output: time.sleep(0.01)
+    """
+    _ok(kernel.run(textwrap.dedent(code)))
+    reply = kernel.start("sleep(0)")
+    kernel.wait_for(lambda: [text for text in reply.status_lines if "→ waiting for" in text])
+    kernel.interrupt()
+    assert kernel.finish(reply).ename == "KeyboardInterrupt"
+    _ok(kernel.run("run.cancel()"))
