@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_compute.ask import odd_characters, refuse, show
 from jupyter_compute.errors import AskError
+from jupyter_compute.model import RetryRule
 from jupyter_compute.notebook.line import Word, split
 from jupyter_compute.notebook.option_table import OPTIONS, Option
 
@@ -85,6 +86,10 @@ class Options:
     quiet: bool = False
     help: bool = False
     given: frozenset[str] = frozenset()
+
+    def rule(self) -> RetryRule:
+        """Return when a failed attempt is followed by another one."""
+        return RetryRule(self.retries, self.retry_on, self.retry_delay, self.retry_steady)
 
     def merge(self, defaults: Options) -> Options:
         """Return these options, with those of ``defaults`` that were given there and not here."""

@@ -12,7 +12,7 @@ from typing import Any
 from .. import settings, values
 from ..culprits import find_culprits, open_files, to_error
 from ..errors import TransferError
-from ..model import RetryRule, RunSpec
+from ..model import RunSpec
 from ..policy.fit import DEFAULT_MEMORY
 from . import payload, session
 from .code import key_of_function
@@ -142,9 +142,7 @@ def _spec(
         payload=packed.payload,
         environment=payload.pack_environment(session.blobs()),
         blobs=packed.blobs,
-        retry=RetryRule(
-            options.retries, options.retry_on, options.retry_delay, options.retry_steady
-        ),
+        retry=options.rule(),
         gpu=options.gpu,
         timeout_s=options.timeout,
         detached=detached or options.bg is not None,
