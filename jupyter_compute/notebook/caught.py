@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Cancelled
-from .frames import told
-from .output import foreground
 
 __all__ = ["Catch"]
 
@@ -42,6 +40,9 @@ class Catch:
         if isinstance(error, KeyboardInterrupt | Cancelled):
             raise error
         if self.print_exception:
+            from .frames import told
+            from .output import foreground
+
             lines = "\n".join(f">  {line}" for line in told(error).splitlines())
             foreground().write(
                 "stdout", f"@catch caught an exception from {self.source}\n{lines}\n"
