@@ -66,11 +66,14 @@ class RetryRule:
         Names of exception types (plain or dotted) that are rerun, subclasses included.
     delay_s : float
         Pause before the first rerun; it doubles each time, with jitter, up to a minute.
+    steady : bool
+        Every pause is exactly `delay_s` instead.
     """
 
     retries: int = 0
     retry_on: tuple[str, ...] = ("Exception",)
     delay_s: float = 1.0
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)

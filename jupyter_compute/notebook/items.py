@@ -296,7 +296,8 @@ class Items:
         if self._request.errors == "return":
             self._give(index, [error])
             return
-        self._exhausted = True  # what has not been sent will not be needed
+        if self._request.errors == "raise":
+            self._exhausted = True  # what has not been sent will not be needed
         self._give(index, [Failed(error, envelope)])
         if not self._request.ordered:
             self._arrived.rotate(1)

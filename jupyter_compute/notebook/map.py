@@ -8,6 +8,7 @@ the caller's own thread, as far ahead as the window allows.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 import weakref
@@ -32,6 +33,7 @@ from .source import Request, Source
 from .status import Status
 
 if TYPE_CHECKING:
+    from .caught import Catch
     from .options import Options
     from .submission import Submission
 
@@ -85,15 +87,25 @@ class Map(Generic[R]):
         Makes exceptions, once the run is known.
     sized : bool
         The items come from containers, which the notebook keeps.
+    caught : Catch or None
+        Holds the exceptions of items, whose results are then None.
     """
 
     def __init__(
-        self, function: Any, options: Options, items: Items, rebuilt: Rebuilt, *, sized: bool
+        self,
+        function: Any,
+        options: Options,
+        items: Items,
+        rebuilt: Rebuilt,
+        *,
+        sized: bool,
+        caught: Catch | None = None,
     ) -> None:
         self._function = function
         self._options = options
         self._items = items
         self._sized = sized
+        self._caught = caught
         self._names = namespace()
         self._known: set[str] = set()
         self._run_id = ""
@@ -119,8 +131,11 @@ class Map(Generic[R]):
         if value is NOTHING:
             value = self._wait()
         if type(value) is Failed:
-            self._conclude(value)
-            raise shown(value.error)
+            if self._caught is None:
+                self._conclude(value)
+                raise shown(value.error)
+            self._caught.hold(value.error, self._names)
+            value = None
         result: R = value
         return result
 
@@ -164,6 +179,8 @@ class Map(Generic[R]):
             prepared = submission.prepare_map(self._names, self._options, self._function)
         except ComputeError as refusal:
             raise shown(refusal) from None
+        if self._caught is not None:
+            self._caught.clear(self._names)
         self._known = {*prepared.packed.inputs, *held_back(self._names)}
         self._submit(prepared)
         self._rebuilt.results = Results(self._names, prepared.packed)
@@ -323,12 +340,16 @@ class SizedMap(Map[R]):
         return self._items.total
 
 
-def make_map(function: Any, options: Options, source: Source, request: Request) -> Map[Any]:
+def make_map(
+    function: Any, options: Options, source: Source, request: Request, caught: Catch | None
+) -> Map[Any]:
     """Return the map that has not begun yet."""
     rebuilt = Rebuilt()
+    if caught is not None and request.errors == "raise":
+        request = dataclasses.replace(request, errors="hold")
     items = Items(source.arguments, source.total, options.rule(), rebuilt, request)
     kind: type[Map[Any]] = Map if source.total is None else SizedMap
-    return kind(function, options, items, rebuilt, sized=source.sized)
+    return kind(function, options, items, rebuilt, sized=source.sized, caught=caught)
 
 
 def _cancel_later(run_id: str) -> None:

@@ -42,6 +42,8 @@ class Options:
     gpu : int
     gpu_name : str
         Empty for any kind.
+    disk : int or None
+        Bytes; None leaves it to the layer.
     on : str or None
         The layer; None leaves it to the configuration.
     retries : int
@@ -49,6 +51,8 @@ class Options:
         Names of exception types, plain or dotted.
     retry_delay, timeout : float, float or None
         Seconds.
+    retry_steady : bool
+        True if every pause is `retry_delay`; else that is the first one, and they grow.
     catch, bg : str or None
         Names to bind the exception and the run to.
     inputs, outputs : tuple of str or None
@@ -65,10 +69,12 @@ class Options:
     memory_high: int | None = None
     gpu: int = 0
     gpu_name: str = ""
+    disk: int | None = None
     on: str | None = None
     retries: int = 0
     retry_on: tuple[str, ...] = ("Exception",)
     retry_delay: float = 1.0
+    retry_steady: bool = False
     timeout: float | None = None
     catch: str | None = None
     inputs: tuple[str, ...] | None = None
@@ -83,7 +89,7 @@ class Options:
 
     def rule(self) -> RetryRule:
         """Return when a failed attempt is followed by another one."""
-        return RetryRule(self.retries, self.retry_on, self.retry_delay)
+        return RetryRule(self.retries, self.retry_on, self.retry_delay, self.retry_steady)
 
     def merge(self, defaults: Options) -> Options:
         """Return these options, with those of ``defaults`` that were given there and not here."""

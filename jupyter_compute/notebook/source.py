@@ -25,7 +25,8 @@ class Request:
     ----------
     ordered : bool
         In the order of the items.
-    errors : {"raise", "return", "skip"}
+    errors : {"raise", "return", "skip", "hold"}
+        What becomes of an item that has failed for good; "hold" is what ``@catch`` does.
     chunk : int or None
         Items that travel together; None to measure what is right.
     window : int or None
@@ -33,7 +34,7 @@ class Request:
     """
 
     ordered: bool = True
-    errors: Errors = "raise"
+    errors: Errors | Literal["hold"] = "raise"
     chunk: int | None = None
     window: int | None = None
 

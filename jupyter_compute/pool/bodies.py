@@ -153,10 +153,14 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _retry(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    checks = {"retries": _whole, "retry_on": _names, "delay_s": _number}
+    checks = {"retries": _whole, "retry_on": _names, "delay_s": _number, "steady": _flag}
     return all(name in checks and checks[name](item) for name, item in value.items())
 
 
@@ -201,7 +205,7 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "blobs": _hashes,
     "retry": _retry,
     "timeout_s": _maybe(lambda value: _number(value) and value > 0),  # type: ignore[operator]
-    "detached": lambda value: isinstance(value, bool),
+    "detached": _flag,
     "notebook": _text,
     "cell": _text,
     "preload": _names,

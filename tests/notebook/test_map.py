@@ -132,6 +132,26 @@ def test_a_failed_item_is_raised_in_its_turn_with_its_own_frames(notebook: Kerne
     assert value(notebook.run("runs()[0].state")) == "failed"
 
 
+def test_caught_items_are_none_and_the_others_go_on(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        from jupyter_compute import catch
+        @catch(var="problem")
+        @remote
+        def f(x):
+            return 1 // x
+        list(f.map([1, 0, 1])), repr(problem)
+        """
+    )
+    assert value(reply) == (
+        [1, None, 1],
+        repr(ZeroDivisionError("integer division or modulo by zero")),
+    )
+    assert "@catch caught an exception from f" in reply.stdout
+    reply = notebook.run("list(f.map([1, 1])), problem")
+    assert value(reply) == ([1, 1], None)
+
+
 def test_only_the_failed_item_is_tried_again(notebook: Kernel, tmp_path: Path) -> None:
     ok(
         notebook.run(
