@@ -198,8 +198,8 @@ def parse_memory_range(value: object, what: str = "memory") -> tuple[int, int | 
     return low, high
 
 
-def parse_time(value: object, what: str = "timeout") -> float:
-    """Return seconds, more than 0 and at most 30 days, of ``"90"``, ``"1h30m"`` or a timedelta."""
+def parse_time(value: object, what: str = "timeout", longest: float = LONGEST_TIME) -> float:
+    """Return seconds, more than 0 and at most `longest`, of ``"90"``, ``"1h30m"``, a timedelta."""
     number = _number(value)
     if number is None and isinstance(value, str):
         parts = re.fullmatch(_TIME, value.strip(), re.ASCII)
@@ -210,8 +210,8 @@ def parse_time(value: object, what: str = "timeout") -> float:
         number = _number(value.total_seconds())
     if number is None and isinstance(value, str) and not value.strip():
         refuse(what, value, "needs a value, e.g. 10m")
-    if number is None or not 0 < number <= LONGEST_TIME:
-        rule = "is not a time > 0 and at most 30 days"
+    if number is None or not 0 < number <= longest:
+        rule = f"is not a time > 0 and at most {longest / 86400:g} days"
         refuse(what, value, rule, "e.g. 90 (seconds), 90s, 10m or 1h30m")
     return number
 

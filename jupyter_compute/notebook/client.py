@@ -114,6 +114,10 @@ class Client:
         """Return every layer with its offers."""
         return list(self._call("GET", "/v1/layers")["layers"])
 
+    def costs(self, since: float, by: str) -> Wire:
+        """Return what was spent since the day of that moment, by notebook, layer or day."""
+        return self._call("GET", f"/v1/cost?since={since:.0f}&by={by}")
+
     def plan(self, ask: Wire) -> Wire:
         """Return where an ask would run, or raise `AskError` with the nearest offers."""
         return self._call("POST", "/v1/plan", ask)

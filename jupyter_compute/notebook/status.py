@@ -159,8 +159,7 @@ def describe_receipt(receipt: Receipt) -> str:
     if receipt.cpu_mean is not None and receipt.cpu:
         parts.append(f"cpu {100 * receipt.cpu_mean / receipt.cpu:.0f} %")
     if receipt.memory_peak is not None:
-        peak = format_memory(receipt.memory_peak)
-        parts.append(f"peak {peak} of {format_memory(receipt.memory)}")
+        parts.append(f"peak {_peak(receipt.memory_peak, receipt.memory)}")
     if receipt.cost_usd:
         parts.append(format_money(receipt.cost_usd))
     if receipt.advice:
@@ -199,6 +198,13 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _peak(peak: int, memory: int) -> str:
+    """Return both sizes; the unit once if it is the same: ``"9.8 GB of 32"``."""
+    shown, limit = format_memory(peak), format_memory(memory)
+    number, _, unit = limit.partition(" ")
+    return f"{shown} of {number if shown.endswith(f' {unit}') else limit}"
 
 
 def _share(used: float, limit: int | None) -> str:

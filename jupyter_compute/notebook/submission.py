@@ -24,6 +24,7 @@ from .payload import NotPicklable, Packed
 __all__ = ["Submission", "layers", "prepare_call", "prepare_cell", "prepare_map"]
 
 _LONGEST_NAME = 80
+_ASK = frozenset({"cpu", "memory", "gpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,8 @@ def _spec(
         cell=cell,
         preload=payload.preload(),
         code=code,
+        given=tuple(sorted(options.given & _ASK)),
+        sent=packed.nbytes,
     )
 
 

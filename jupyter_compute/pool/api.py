@@ -27,6 +27,7 @@ from jupyter_compute.pool.bodies import (
     RUN_ID,
     read_body,
     read_conclusion,
+    read_group,
     read_order,
     read_plan,
     read_spec,
@@ -63,6 +64,9 @@ class Pool(Protocol):
     def layers(self) -> Mapping[str, Any]:
         """Return every layer with its offers."""
 
+    def costs(self, since: float, by: str) -> Mapping[str, Any]:
+        """Return the sums of the receipts since the beginning of a day."""
+
     def stop(self, force: bool) -> None:
         """End the service; `PoolError` if runs are active and it is not forced."""
 
@@ -95,6 +99,7 @@ def make_server(pool: Pool) -> Server:
         (f"{run}/collected", _Collected),
         (r"/v1/status", _Status),
         (r"/v1/layers", _Layers),
+        (r"/v1/cost", _Cost),
         (r"/v1/plan", _Plan),
         (r"/v1/stop", _Stop),
     ]
@@ -267,6 +272,12 @@ class _Status(_Handler):
 class _Layers(_Handler):
     def get(self) -> None:
         self.finish(json.dumps(self.pool.layers()))
+
+
+class _Cost(_Handler):
+    def get(self) -> None:
+        by = read_group(self.get_query_argument("by", "day"))
+        self.finish(json.dumps(self.pool.costs(self.number("since", 0), by)))
 
 
 class _Plan(_Handler):

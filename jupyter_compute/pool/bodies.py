@@ -9,15 +9,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jupyter_compute.ask import Ask, make_ask, parse_memory, show
+from jupyter_compute.ask import Ask, make_ask, parse_memory, refuse, show
 from jupyter_compute.blobs import HASH
 from jupyter_compute.errors import AskError, ComputeError
 from jupyter_compute.model import RunSpec
+from jupyter_compute.policy.cost import GROUPS
 
 __all__ = [
     "RUN_ID",
     "read_body",
     "read_conclusion",
+    "read_group",
     "read_order",
     "read_plan",
     "read_spec",
@@ -106,6 +108,13 @@ def _checked(wire: object, checks: Mapping[str, Any], what: str) -> dict[str, An
         if not check(wire.get(name)):
             raise ComputeError(f"the field {name} of {what} is not valid")
     return wire
+
+
+def read_group(by: str) -> str:
+    """Return by what costs are to be summed; `AskError` if it is nothing of the kind."""
+    if by not in GROUPS:
+        refuse("by", by, "is not notebook, layer or day")
+    return by
 
 
 def _ask(cpu: object, low: object, high: object, gpu: object, layer: object) -> Ask:
@@ -212,4 +221,6 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "gpu": _whole,
     "map": lambda value: isinstance(value, bool),
     "code": lambda value: value == "" or _hash(value),
+    "given": _names,
+    "sent": _whole,
 }

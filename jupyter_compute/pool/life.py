@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.model import Clock, RunState
+from jupyter_compute.model import Clock, Offer, RunState
+from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import Rerun, decide
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
+from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
 
 __all__ = ["Life"]
@@ -49,6 +51,7 @@ class Life:
         How long an attached run goes on without a follower.
     ended : callable
         Called after a run has ended.
+    receipts : Receipts
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class Life:
         clock: Clock,
         abandoned_s: float,
         ended: Callable[[Run], None],
+        receipts: Receipts,
     ) -> None:
         self.active: dict[str, Run] = {}
         self._journal = journal
         self._clock = clock
         self._abandoned_s = abandoned_s
         self._ended = ended
+        self._receipts = receipts
         self._rng = random.Random()
         self._executor: Executor
         self.maps = Maps(journal, clock, self._finish)
@@ -103,12 +108,14 @@ class Life:
 
     # reported by the executor -----------------------------------------------------
 
-    def placed(self, attempt: str, machine_id: str, machine: str) -> None:
+    def placed(self, attempt: str, machine_id: str, machine: str, offer: Offer | None) -> None:
         """The attempt has a machine, and may run from now on."""
         run = self._current(attempt)
         if run is None:
             return
-        self._write(self._journal.placed, run.id, run.attempt, machine_id, self._clock.now())
+        run.usd_per_hour = price(offer, run.cpu, run.memory) if offer else None
+        placed = (run.id, run.attempt, machine_id, self._clock.now(), run.usd_per_hour)
+        self._write(self._journal.placed, *placed)
         run.machine_id, run.machine = machine_id, machine
         run.state, run.reason = "starting", f"on {machine}"
         run.log.append([state_event(run)])
@@ -148,12 +155,14 @@ class Life:
             return
         run.cpu_used, run.memory_used = used["cpu_used"], used["memory_used"]
         run.memory_peak = max(run.memory_peak or 0, used["memory_peak"] or 0) or None
+        if run.cpu_used is not None:
+            run.cpu_peak = max(run.cpu_peak or 0.0, run.cpu_used)
         run.log.show(sample_event(run, used, self._clock.now()))
 
     # once a second, and at both ends of the service -------------------------------
 
     def tick(self, no_machine: Callable[[Run], str]) -> None:
-        """Say why runs wait, and cancel those that nobody follows any more.
+        """Say why runs wait and what they cost, and cancel those that nobody follows any more.
 
         Parameters
         ----------
@@ -162,6 +171,7 @@ class Life:
         """
         now = self._clock.monotonic()
         for run in list(self.active.values()):
+            run.look_at_cost(self._clock.now())
             since = run.unfollowed_since
             abandoned = since is not None and now - since > self._abandoned_s
             if abandoned and not (run.spec.detached or run.cancelled):
@@ -272,6 +282,7 @@ class Life:
         run.attempt += 1
         run.memory, run.counts = decision.memory, decision.counts
         run.machine_id = run.attempt_started = run.cpu_used = run.memory_used = None
+        run.usd_per_hour = 0.0
         run.state, run.reason = "queued", decision.why
         self._write(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
         run.log.append([failed, state_event(run)])
@@ -286,9 +297,10 @@ class Life:
         run.state, run.reason, run.envelope = state, why, envelope
         run.error = "" if state == "done" else str(envelope.get("message", ""))
         run.cpu_used = run.memory_used = None
-        run.receipt = run.make_receipt()
+        run.receipt = self._receipts.make(run)
         del self.active[run.id]
-        self._write(self._journal.ended, run.id, run.to_record(), outcome_of(envelope), usage)
+        ended = (run.id, run.to_record(), outcome_of(envelope), usage, run.spec.code)
+        self._write(self._journal.ended, *ended)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
 

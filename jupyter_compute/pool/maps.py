@@ -21,7 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.model import Clock, RunState
+from jupyter_compute.model import Clock, Offer, RunState
+from jupyter_compute.policy.cost import add, price, spent
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
@@ -74,6 +75,9 @@ class Maps:
         """Take on a map, which has had so many lanes before. They open when items come."""
         run.crew = self._crews[run.id] = Crew(run, run.most_lanes, opened)
         run.lane_s = 0.0
+        # How long the lanes of an earlier service worked is not known.
+        run.paid = add((run.paid, spent(run.usd_per_hour, None)))
+        run.usd_per_hour = 0.0
 
     async def exchange(self, run: Run, order: Mapping[str, Any]) -> dict[str, Any]:
         """Take chunks in, and return results as soon as there are any.
@@ -139,18 +143,21 @@ class Maps:
         for lane in crew.lanes.values():
             self._executor.control(lane.id, "kill")
             self._executor.withdraw(lane.id)
+        run.settle(self._clock.now())
         crew.lanes.clear()
         self._end(crew, envelope, "lost" if envelope.get("reason") == "lost" else "failed")
 
     # reported by the executor -----------------------------------------------------
 
-    def placed(self, attempt: str, machine_id: str, machine: str) -> None:
+    def placed(self, attempt: str, machine_id: str, machine: str, offer: Offer | None) -> None:
         """The lane has a machine."""
         crew, lane = self._find(attempt)
         if lane is None:
             return
         run = crew.run
-        self._write(self._journal.placed, run.id, lane.n, machine_id, self._clock.now())
+        lane.usd_per_hour = price(offer, run.cpu, lane.memory) if offer else None
+        placed = (run.id, lane.n, machine_id, self._clock.now(), lane.usd_per_hour)
+        self._write(self._journal.placed, *placed)
         lane.machine_id, lane.machine = machine_id, machine
         run.machine_id, run.machine = run.machine_id or machine_id, machine
         if run.state == "queued":
@@ -202,6 +209,7 @@ class Maps:
         run.cpu_used = sum(lane.used["cpu_used"] for lane in lanes)
         run.memory_used = sum(lane.used["memory_used"] for lane in lanes)
         run.memory_peak = max(run.memory_peak or 0, used["memory_peak"] or 0) or None
+        run.cpu_peak = max(run.cpu_peak or 0.0, used["cpu_used"] or 0.0)
         total = {
             "cpu_used": run.cpu_used,
             "memory_used": run.memory_used,
@@ -272,6 +280,7 @@ class Maps:
         if run_s is None:
             run_s = max(0.0, now - lane.started) if lane.started else 0.0
         run.lane_s = (run.lane_s or 0.0) + run_s
+        run.paid = add((run.paid, spent(lane.usd_per_hour, run_s)))
         run.cpu_s = (run.cpu_s or 0.0) + (usage.get("cpu_s") or 0.0)
         run.memory_peak = max(run.memory_peak or 0, usage.get("memory_peak") or 0) or None
         usage["run_s"] = run_s
@@ -332,6 +341,7 @@ class Maps:
         if crew is not None:
             for attempt in crew.lanes:
                 self._executor.withdraw(attempt)
+            run.settle(self._clock.now())
             crew.lanes.clear()
             self._end_if_empty(crew)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
+from jupyter_compute.policy.cost import add, spent
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.pool.events import EventLog
 
@@ -64,6 +65,10 @@ class Run:
         UTC seconds.
     cpu, memory, memory_high : float, int, int or None
         What it is granted; `memory` is the current attempt's.
+    usd_per_hour : float or None
+        What it pays for its share of a machine; 0 while it has none. Lanes have their own.
+    paid, usd : float or None
+        What the attempts that are over have cost, and all of it when it was last looked at.
     """
 
     id: str
@@ -87,6 +92,10 @@ class Run:
     memory_peak: int | None = None
     cpu_used: float | None = None
     memory_used: float | None = None
+    cpu_peak: float | None = None
+    usd_per_hour: float | None = 0.0
+    paid: float | None = 0.0
+    usd: float | None = 0.0
     envelope: dict[str, Any] | None = None
     receipt: Receipt | None = None
     error: str = ""
@@ -137,11 +146,30 @@ class Run:
             "map": spec.map,
         }
 
+    def look_at_cost(self, now: float) -> None:
+        """Bring `usd` up to date."""
+        going_on = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
+        lanes = self.crew.lanes.values() if self.crew is not None else ()
+        self.usd = add(
+            (
+                self.paid,
+                spent(self.usd_per_hour, going_on),
+                *(spent(lane.usd_per_hour, now - (lane.started or now)) for lane in lanes),
+            )
+        )
+
+    def settle(self, now: float) -> None:
+        """Count what goes on now as over."""
+        self.look_at_cost(now)
+        self.paid = self.usd
+
     def add_usage(self, envelope: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Add what the attempt that has just ended used, and return it."""
         usage = dict(envelope.get("usage") or {})
-        if usage.get("run_s") is None:
-            usage["run_s"] = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
+        if usage.get("run_s") is None and self.attempt_started:
+            usage["run_s"] = max(0.0, now - self.attempt_started)
+        self.usd = self.paid = add((self.paid, spent(self.usd_per_hour, usage.get("run_s"))))
+        usage["run_s"] = usage.get("run_s") or 0.0
         self.run_s += usage["run_s"]
         if self.attempt_started:
             cpu_s = usage.get("cpu_s")
@@ -165,8 +193,10 @@ class Run:
             memory=self.memory,
             cpu_mean=round((self.cpu_s or 0.0) / busy_s, 3) if measured else None,
             memory_peak=self.memory_peak,
-            cost_usd=0.0,
+            cost_usd=None if self.usd is None else round(self.usd, 6),
+            cpu_peak=self.cpu_peak,
             items=self.items,
+            lane_s=None if self.lane_s is None else round(self.lane_s, 3),
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -188,7 +218,7 @@ class Run:
             "cpu_used": self.cpu_used,
             "memory_used": self.memory_used,
             "memory_peak": self.memory_peak,
-            "usd": 0.0,
+            "usd": self.usd,
             "detached": self.spec.detached,
             "payload": self.spec.payload,
             "receipt": None if self.receipt is None else self.receipt.to_wire(),
@@ -202,13 +232,21 @@ class Run:
             "counts": dataclasses.asdict(self.counts),
             "run_s": self.run_s,
             "cpu_s": self.cpu_s,
+            "cpu_peak": self.cpu_peak,
+            "paid": self.paid,
             "cancelled": self.cancelled,
             "most_lanes": self.most_lanes,
         }
         return {**self.to_wire(), "replay": replay}
 
     @classmethod
-    def from_record(cls, spec: RunSpec, record: Mapping[str, Any], log: EventLog) -> Run:
+    def from_record(
+        cls,
+        spec: RunSpec,
+        record: Mapping[str, Any],
+        log: EventLog,
+        usd_per_hour: float | None = 0.0,
+    ) -> Run:
         """Return the run that an earlier service wrote down, queued again."""
         ask, replay = record["ask"], record["replay"]
         return cls(
@@ -225,6 +263,9 @@ class Run:
             counts=Counts(**replay["counts"]),
             run_s=replay["run_s"],
             cpu_s=replay["cpu_s"],
+            cpu_peak=replay.get("cpu_peak"),
+            usd_per_hour=usd_per_hour,
+            paid=replay.get("paid", 0.0),
             memory_peak=record["memory_peak"],
             cancelled=replay["cancelled"],
             most_lanes=replay.get("most_lanes", 1),

@@ -154,7 +154,8 @@ class Runs:
         for item in left:
             spec = RunSpec.from_wire(dict(item.spec))
             log = EventLog.load(self._path(item.record["id"]), self._log_bytes)
-            self._life.resume(Run.from_record(spec, item.record, log), item.placed)
+            price = item.usd_per_hour if item.placed else 0.0
+            self._life.resume(Run.from_record(spec, item.record, log, price), item.placed)
         return len(left)
 
     def _path(self, run_id: str) -> Path:
