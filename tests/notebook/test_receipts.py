@@ -68,6 +68,18 @@ def test_cpus_that_stayed_idle_are_told_of_once_they_were_measured(loaded: Kerne
     assert newest["advised"] == {"cpu": 1}
 
 
+def test_a_map_is_advised_for_one_of_its_lanes_and_counts_all_of_them(loaded: Kernel) -> None:
+    define = "@jupyter_compute.remote(memory='2G')\ndef half(x): return x / 2"
+    ok(loaded.run(f"{define}\ntotal = sum(half.map(range(500)))"))
+    (receipt,) = _receipts(loaded)
+    assert (receipt["items"], receipt["cost_usd"]) == (500, 0)
+    assert receipt["advice"] == "--memory 250M would do (as in this run)"
+    assert receipt["advised"] == {"memory": 250 * 10**6}
+    command = [sys.executable, "-m", "jupyter_compute", "cost", "--json"]
+    total = json.loads(subprocess.check_output(command))["total"]
+    assert total["cpu_asked_s"] == pytest.approx(receipt["cpu"] * receipt["lane_s"], abs=0.002)
+
+
 def test_nobody_is_advised_about_what_nobody_asked_for(loaded: Kernel) -> None:
     assert "would do" not in _receipt(loaded.run("%%remote\nlen(bytearray(10**8))"))
     ok(loaded.run("%compute defaults --memory 2G"))
