@@ -46,6 +46,8 @@ class Peer:
     """By work: the library's own other ways, each with what a reader sees."""
     unable: Mapping[str, str] = field(default_factory=dict)
     """By work: why the plain way is not to be had."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """By work: what a reader must know to compare."""
 
 
 PEERS: dict[str, Peer] = {
@@ -60,6 +62,7 @@ PEERS: dict[str, Peer] = {
             "cancel": {"force": "restart the worker"},
         },
         {"cancel": "a running task cannot be cancelled"},
+        {"idle-memory": "its scheduler is a part of the caller"},
     ),
     "ipyparallel": Peer(
         "on_ipyparallel",
@@ -67,9 +70,9 @@ PEERS: dict[str, Peer] = {
         {
             "round-trip": {"direct": "direct view, as %%px"},
             "many-items": {"chunks": "chunksize=100", "direct": "direct view, as %%px"},
-            "short-items": {"direct": "direct view, as %%px"},
+            "short-items": {"chunks": "chunksize=100", "direct": "direct view, as %%px"},
             "array": {"handle": "pushed once by hand, as %%px"},
-            "cancel": {"force": "interrupt the engine, whatever it runs"},
+            "cancel": {"force": "interrupt the engine"},
         },
         {"cancel": "a running task cannot be cancelled"},
     ),
@@ -97,7 +100,7 @@ PEERS: dict[str, Peer] = {
         ("loky",),
         {
             "many-items": {"chunks": "chunksize=100"},
-            "short-items": {"chunks": "chunksize=10"},
+            "short-items": {"chunks": "chunksize=100"},
             "cancel": {"force": "kill all workers"},
         },
         {"cancel": "a running task cannot be cancelled"},

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import itertools
 import json
 import os
 import platform
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -54,6 +56,7 @@ def environ(home: Path, python: Path) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": str(home / "run"),
         "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]),
         "PEERS_TEMPORARY": str(home / "t"),
+        "TMPDIR": str(home / "t"),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 
@@ -89,6 +92,7 @@ def rows(
     for row, what in about.rows.items():
         values = [one["value"] * scale for one in ending.found if one["row"] == row]
         notes = [one["note"] for one in ending.found if "note" in one]
+        notes += [PEERS[name].notes[work]] if work in PEERS[name].notes else []
         notes += [ending.problem] if ending.problem else []
         notes += [f"left running: {len(ending.killed)} processes"] if ending.killed else []
         yield {
@@ -149,34 +153,40 @@ def machine() -> dict[str, Any]:
     }
 
 
-def compare(options: argparse.Namespace, base: Path) -> dict[str, Any]:
-    """Measure everything that was asked for."""
-    about, found, versions, skipped = machine(), [], {}, {}
+def compare(options: argparse.Namespace, base: Path, result: dict[str, Any]) -> None:
+    """Measure everything that was asked for; what is there so far is in ``result``."""
+    pythons = {}
     for name in options.only:
-        peer = PEERS[name]
         try:
-            python = peer_environments.prepare(name, peer, options.environments)
+            pythons[name] = peer_environments.prepare(name, PEERS[name], options.environments)
         except peer_environments.NotInstalledError as reason:
-            skipped[name] = str(reason)
+            result["skipped"][name] = str(reason)
             continue
-        versions[name] = peer_environments.versions(python, peer)
-        home = base / name
-        (home / "t").mkdir(parents=True)
-        for work in options.work:
-            if work in peer.unable:
-                unable = peer_processes.Ending(problem=peer.unable[work])
-                found += rows(name, work, PLAIN, "", unable)
-            for way, label in ways(peer, work).items():
-                print(f"{name}: {work} {label}", file=sys.stderr, flush=True)
-                ending = measure(peer, python, work, way, home, options.repeat)
-                found += rows(name, work, way, label, ending)
-    about["load_after"] = round(os.getloadavg()[0], 2)
-    return {
-        "machine": about,
-        "versions": versions,
-        "skipped": skipped,
-        "rows": with_ratios(found),
-    }
+        result["versions"][name] = peer_environments.versions(pythons[name], PEERS[name])
+        (base / name / "t").mkdir(parents=True)
+    # Work by work: what is compared is measured at nearly the same time.
+    for work, (name, python) in itertools.product(options.work, pythons.items()):
+        peer = PEERS[name]
+        if work in peer.unable:
+            unable = peer_processes.Ending(problem=peer.unable[work])
+            result["rows"] += rows(name, work, PLAIN, "", unable)
+        for way, label in ways(peer, work).items():
+            print(f"{work}: {name} {label}".strip(), file=sys.stderr, flush=True)
+            ending = measure(peer, python, work, way, base / name, options.repeat)
+            result["rows"] += rows(name, work, way, label, ending)
+
+
+def remove(base: Path) -> None:
+    """Remove the homes, and what a killed pool has left in shared memory."""
+    home = base / OURS
+    if home.exists():
+        code = (
+            "import shutil; from jupyter_compute import places\n"
+            "for path in places.blob_dirs(): shutil.rmtree(path)"
+        )
+        variables = environ(home, Path(sys.executable))
+        subprocess.run([sys.executable, "-c", code], check=False, env=variables, cwd=home)
+    shutil.rmtree(base, ignore_errors=True)
 
 
 def parse() -> argparse.Namespace:
@@ -216,23 +226,34 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     peer_processes.adopt_orphans()
     base = Path(tempfile.mkdtemp(prefix="jc-peers-", dir="/tmp"))  # short, for sockets below it
+    result: dict[str, Any] = {"machine": machine(), "versions": {}, "skipped": {}, "rows": []}
     try:
-        result = compare(options, base)
+        compare(options, base, result)
+    except KeyboardInterrupt:
+        print("interrupted: what follows is incomplete", file=sys.stderr)
+        result["interrupted"] = True
     finally:
         peer_processes.end_all(0)
-        shutil.rmtree(base, ignore_errors=True)
+        remove(base)
+    result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+    result["rows"] = with_ratios(result["rows"])
     left = [peer_processes.named(process) for process in peer_processes.descendants()]
     result["left_running"] = left
+    show(result)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+    return 130 if "interrupted" in result else bool(left)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print what was found."""
     print(json.dumps(result["machine"]))
     for name, installed in result["versions"].items():
         print(f"{name}: {' '.join(installed)}")
     for name, reason in result["skipped"].items():
         print(f"{name}: skipped, {reason}")
     print("\n" + table(result["rows"]))
-    print("\nleft running: " + ("; ".join(left) or "nothing"))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
-    return 1 if left else 0
+    print("\nleft running: " + ("; ".join(result["left_running"]) or "nothing"))
 
 
 if __name__ == "__main__":
