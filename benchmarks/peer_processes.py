@@ -105,8 +105,11 @@ def drive(
         os.close(writer)
         try:
             ending.problem = _listen(process, report.fileno(), ending.found, patience_s)
+        except BaseException:
+            ending.problem = "interrupted"
+            raise
         finally:
-            _end(process)
+            _end(process, hurry=bool(ending.problem))
             ending.killed = end_all()
     if not ending.problem and not any("done" in one for one in ending.found):
         ending.problem = f"failed with exit status {process.returncode}: {_last_line(log)}"
@@ -119,7 +122,7 @@ def _listen(
 ) -> str:
     """Take in what a driver reports until it has ended; return what went wrong."""
     deadline = time.monotonic() + patience_s
-    for one in _lines(report, deadline):
+    for one in _lines(process, report, deadline):
         if "measure" in one:
             size, count = memory(without=process.pid)
             found.append({"row": "", "value": size, "note": f"{count} processes"})
@@ -131,23 +134,29 @@ def _listen(
     return f"killed: not done after {patience_s:.0f} s" if time.monotonic() > deadline else ""
 
 
-def _lines(report: int, deadline: float) -> Iterator[dict[str, Any]]:
-    """Yield the reports until there are no more, or the time is over."""
+def _lines(
+    process: subprocess.Popen[bytes], report: int, deadline: float
+) -> Iterator[dict[str, Any]]:
+    """Yield the reports until the driver has ended, or the time is over."""
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(report, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
-            if selector.select(left):
+            ended = process.poll() is not None  # a child of it may hold the pipe open
+            if selector.select(0 if ended else min(left, 0.1)):
                 data = os.read(report, 65536)
                 if not data:
                     return
                 *lines, rest = (rest + data).split(b"\n")
                 yield from map(json.loads, lines)
+            elif ended:
+                return
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let a driver end by itself if it is about to, else interrupt it, else kill it."""
-    for number in (None, signal.SIGINT, signal.SIGKILL):
+def _end(process: subprocess.Popen[bytes], *, hurry: bool) -> None:
+    """Let a driver end by itself unless it hangs, else interrupt it, else kill it."""
+    steps = (None, signal.SIGINT, signal.SIGKILL)
+    for number in steps[1:] if hurry else steps:
         if number is not None:
             process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
