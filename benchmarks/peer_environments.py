@@ -50,10 +50,19 @@ def prepare(name: str, peer: Peer, directory: Path) -> Path:
 
 
 def versions(python: Path, peer: Peer) -> list[str]:
-    """Return what is installed, as ``name==version``."""
+    """Return what is installed, as ``name==version``.
+
+    Raises
+    ------
+    NotInstalledError
+        If something that is needed is not there.
+    """
     names = list(peer.requirements) or ["jupyter-compute", "distributed"]
     command = [python, "-c", _VERSIONS, *names, *DRIVER_NEEDS]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    except subprocess.CalledProcessError as error:
+        raise NotInstalledError(_reason(error)) from error
 
 
 def _install(home: Path, python: Path, needed: list[str]) -> None:
@@ -84,4 +93,4 @@ def _reason(error: Exception) -> str:
     """Return the last thing that an installer said, as one line."""
     said = getattr(error, "stderr", None) or str(error)
     text = said if isinstance(said, str) else said.decode(errors="replace")
-    return "cannot be installed: " + (text.strip().splitlines() or ["no reason given"])[-1][:200]
+    return "not installed: " + (text.strip().splitlines() or ["no reason given"])[-1][:200]

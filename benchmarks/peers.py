@@ -158,11 +158,12 @@ def compare(options: argparse.Namespace, base: Path, result: dict[str, Any]) -> 
     pythons = {}
     for name in options.only:
         try:
-            pythons[name] = peer_environments.prepare(name, PEERS[name], options.environments)
+            python = peer_environments.prepare(name, PEERS[name], options.environments)
+            result["versions"][name] = peer_environments.versions(python, PEERS[name])
         except peer_environments.NotInstalledError as reason:
             result["skipped"][name] = str(reason)
             continue
-        result["versions"][name] = peer_environments.versions(pythons[name], PEERS[name])
+        pythons[name] = python
         (base / name / "t").mkdir(parents=True)
     # Work by work: what is compared is measured at nearly the same time.
     for work, (name, python) in itertools.product(options.work, pythons.items()):
