@@ -114,7 +114,11 @@ def _start(prepared: Submission, status: Status, options: Options, names: dict[s
     run_id = session.client().submit_only(prepared.spec)
     status.run_id = run_id
     watch(run_id, background(), status, quiet=options.quiet)
-    names[options.bg] = Run(run_id, Results(names, prepared.packed))
+    names[options.bg] = Run(run_id, Results(names, prepared.packed, _catch(options)))
+
+
+def _catch(options: Options) -> Catch | None:
+    return None if options.catch is None else Catch(options.catch)
 
 
 def _still_active(value: object) -> str:
@@ -135,5 +139,4 @@ def _wait(prepared: Submission, status: Status, options: Options, names: dict[st
     for note in ending.envelope.get("notes", ()):
         view.say(note)
     view.finish()
-    catch = None if options.catch is None else Catch(options.catch)
-    return Results(names, prepared.packed, catch).receive(ending, once=True)
+    return Results(names, prepared.packed, _catch(options)).receive(ending, once=True)
