@@ -18,11 +18,15 @@ from homes import Home
 from jupyter_compute import places, settings
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import TransferError
-from jupyter_compute.model import Receipt, RunSpec
+from jupyter_compute.model import Offer, Receipt, RunSpec
+from jupyter_compute.policy.fit import Grant
 from jupyter_compute.pool.cache import Cache, CacheLimits
 from jupyter_compute.pool.events import EventLog
 from jupyter_compute.pool.journal import Journal
+from jupyter_compute.pool.life import Life
+from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.stored import Stored
 from jupyter_compute.pool.upkeep import Limits, Upkeep
 
@@ -215,6 +219,22 @@ def test_a_recorded_result_is_found_with_its_output(books: Books) -> None:
     books.journal.forget(["r-1"])
     books.sweep()
     assert books.cache.find(_key(1)) is not None
+
+
+def test_a_hit_is_a_run_that_has_used_nothing(books: Books) -> None:
+    code, offer = "c" * 32, Offer("local", "local", 2, 10**9, usd_per_hour=0.0)
+    _record(books, 1, b"one")
+    recorded = books.stored.recall(_key(1))
+    receipts = Receipts(books.journal, books.clock, lambda _: [offer])
+    life = Life(books.journal, books.clock, 60.0, lambda _: None, receipts)
+    runs = Runs(books.journal, life, books.clock, places.run_dir(), 10**6)
+    spec = RunSpec("again", "local", 1, None, None, "python", "", "", code=code, cache=_key(1))
+    run = runs.recall(spec, Grant(offer, 1, 10**9, None), recorded)
+    listed = runs.newest(1)[0]
+    assert (listed["id"], listed["state"], listed["machine"]) == (run.id, "done", "cache")
+    assert (listed["receipt"]["run_s"], listed["receipt"]["cost_usd"]) == (0.0, 0.0)
+    assert books.journal.history(code, "local", 10) == [], "no advice is drawn from it"
+    assert books.journal.unfinished() == []
 
 
 def test_it_does_not_wait_in_memory(books: Books) -> None:
