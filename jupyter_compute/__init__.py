@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors
     from .model import Receipt
+    from .notebook.kept import Kept, kept
     from .notebook.metaflow import batch, catch, resources, retry, timeout
     from .notebook.remote import remote
     from .notebook.run import Run, attach, runs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Kept",
     "Receipt",
     "Run",
     "__version__",
@@ -34,6 +36,7 @@ __all__ = [
     "batch",
     "catch",
     "errors",
+    "kept",
     "load_ipython_extension",
     "remote",
     "resources",
@@ -44,12 +47,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Kept": ".notebook.kept",
     "Receipt": ".model",
     "Run": ".notebook.run",
     "attach": ".notebook.run",
     "batch": ".notebook.metaflow",
     "catch": ".notebook.metaflow",
     "errors": ".errors",
+    "kept": ".notebook.kept",
     "remote": ".notebook.remote",
     "resources": ".notebook.metaflow",
     "retry": ".notebook.metaflow",

@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
@@ -99,19 +100,48 @@ class Blobs:
 
     def open(self, name: str) -> memoryview:
         """Return the blob's bytes as a private, writable map: changes stay in this process."""
-        with self.path(name).open("rb") as file:
+        with self._file(name) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return memoryview(bytearray())
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
 
     def read(self, name: str) -> bytes:
         """Return a copy of the blob's bytes."""
-        return self.path(name).read_bytes()
+        with self._file(name) as file:
+            return file.read()
 
     def discard(self, name: str) -> None:
         """Remove the blob if it is there. Maps of it stay valid."""
         for directory in self.directories:
             (directory / name).unlink(missing_ok=True)
+
+    def release(self, names: Collection[str], older_than_s: float) -> set[str]:
+        """Remove these blobs; return those that stay as they were used more recently than this."""
+        left = set()
+        for name in names:
+            found = self._find(name)
+            if found is not None and not _remove_unless_used(found, time.time() - older_than_s):
+                left.add(name)
+        return left
+
+    def settle(self, names: Collection[str], older_than_s: float) -> None:
+        """Move these blobs to the last directory, the largest, unless they are in use.
+
+        Raises
+        ------
+        OSError
+            If there is no room; the blob stays where it is then.
+        """
+        *memory, disk = self.directories
+        for path in (directory / name for directory in memory for name in names):
+            if path.exists() and time.time() - path.stat().st_mtime > older_than_s:
+                partial = disk / f"{path.name}.{secrets.token_hex(4)}"
+                try:
+                    shutil.copy2(path, partial)
+                    partial.rename(disk / path.name)
+                finally:
+                    partial.unlink(missing_ok=True)
+                path.unlink()
 
     def collect(self, keep: Collection[str], older_than_s: float, max_bytes: int) -> int:
         """Remove blobs that nobody keeps, oldest first, until the rest fits.
@@ -142,6 +172,13 @@ class Blobs:
             if _remove_unless_used(path, now - older_than_s):
                 freed += size
         return freed
+
+    def _file(self, name: str) -> BinaryIO:
+        try:
+            return self.path(name).open("rb")
+        except FileNotFoundError:
+            # It may have moved from one directory to another between the two steps.
+            return self.path(name).open("rb")
 
     def _find(self, name: str) -> Path | None:
         if not HASH.fullmatch(name):

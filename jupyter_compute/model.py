@@ -119,6 +119,10 @@ class RunSpec:
         defaults, about which nobody wants advice.
     sent : int
         Bytes of the inputs. A run that asks for less memory is refused.
+    kept : tuple of str
+        Ids of the kept values that it reads.
+    cache : str
+        Key under which its result is looked up and recorded; empty if it is not to be.
     """
 
     name: str
@@ -141,6 +145,8 @@ class RunSpec:
     map: bool = False
     given: tuple[str, ...] = ()
     sent: int = 0
+    kept: tuple[str, ...] = ()
+    cache: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -152,7 +158,7 @@ class RunSpec:
         fields = dict(wire)
         retry = dict(fields.pop("retry", {}))
         retry["retry_on"] = tuple(retry.get("retry_on", RetryRule().retry_on))
-        for name in ("blobs", "preload", "given"):
+        for name in ("blobs", "preload", "given", "kept"):
             fields[name] = tuple(fields.get(name, ()))
         return cls(retry=RetryRule(**retry), **fields)
 

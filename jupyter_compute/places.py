@@ -17,6 +17,7 @@ from jupyter_compute.errors import PoolError
 
 __all__ = [
     "blob_dirs",
+    "cache_dir",
     "data_dir",
     "journal",
     "private_directory",
@@ -109,6 +110,11 @@ def journal() -> Path:
 def run_dir() -> Path:
     """Return the directory of the runs' event logs."""
     return private_directory(data_dir() / "runs")
+
+
+def cache_dir() -> Path:
+    """Return the directory of the output of recorded results."""
+    return private_directory(data_dir() / "cache")
 
 
 def blob_dirs() -> list[Path]:

@@ -33,8 +33,12 @@ import cloudpickle
 from tblib import pickling_support
 
 from .blobs import Blobs
+from .inplace import InPlace, is_in_place
 
-__all__ = ["Dumped", "dump", "fetch", "load", "store"]
+__all__ = ["Arrived", "Dumped", "Pickler", "dump", "fetch", "load", "store"]
+
+Arrived = Callable[[InPlace], Any]
+"""From a kept value's place to what stands for it here."""
 
 _INLINE = 64 * 2**10
 """Buffers smaller than this stay inside the pickle, in bytes."""
@@ -73,12 +77,15 @@ class Dumped:
         Global names that the namespace's functions inside it read.
     filenames : set of str
         Where the code of those functions came from.
+    in_place : dict
+        The kept values inside it, by id.
     """
 
     pickle: bytes = b""
     buffers: list[memoryview] = field(default_factory=list)
     needed: set[str] = field(default_factory=set)
     filenames: set[str] = field(default_factory=set)
+    in_place: dict[str, InPlace] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -86,7 +93,16 @@ class Dumped:
         return len(self.pickle) + sum(buffer.nbytes for buffer in self.buffers)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+def _arrive(*place: Any) -> Any:
+    """Return what stands here for a kept value that has arrived in a pickle."""
+    arrived: Arrived | None = getattr(_receiving, "arrived", None)
+    found = InPlace(*place)
+    return found if arrived is None else arrived(found)
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles what lives in a namespace, and notes what else it needs; see `dump`."""
+
     def __init__(
         self,
         file: io.BytesIO,
@@ -127,6 +143,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self._dumped.needed.add(name)
 
     def reducer_override(self, obj: object) -> Any:
+        """Reduce what cloudpickle would reduce to something that means less elsewhere."""
+        if is_in_place(obj):
+            place: InPlace = obj  # type: ignore[assignment]
+            self._dumped.in_place[place.id] = place
+            return _arrive, place.place()
         if isinstance(obj, _Cached) and obj.__module__ == "__main__":
             # By itself it would travel as a name that the other side does not have.
             return _cached, (obj.__wrapped__, obj.cache_parameters())
@@ -138,7 +159,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
-class _ErrorPickler(_Pickler):
+class _ErrorPickler(Pickler):
     """Takes tracebacks, causes and notes of exceptions along."""
 
     def reducer_override(self, obj: object) -> Any:
@@ -149,7 +170,7 @@ class _ErrorPickler(_Pickler):
         return super().reducer_override(obj)
 
 
-class _ReferencePickler(_Pickler):
+class _ReferencePickler(Pickler):
     def __init__(self, *arguments: Any, references: Mapping[int, str]) -> None:
         super().__init__(*arguments)
         self._references = references
@@ -242,6 +263,7 @@ def dump(
     without: Collection[str] = (),
     references: Mapping[int, str] | None = None,
     errors: bool = False,
+    pickler: type[Pickler] | None = None,
 ) -> Dumped:
     """Pickle a value that lives in a namespace.
 
@@ -256,6 +278,8 @@ def dump(
         Objects (by ``id``) that the receiver has, and the names it has them under.
     errors : bool
         Keep the tracebacks, causes and notes of exceptions.
+    pickler : type, optional
+        What pickles, instead.
 
     Raises
     ------
@@ -266,12 +290,9 @@ def dump(
     with io.BytesIO() as file:
         arguments = (file, dumped, namespace, without)
         if references:
-            pickler: _Pickler = _ReferencePickler(*arguments, references=references)
-        elif errors:
-            pickler = _ErrorPickler(*arguments)
+            _ReferencePickler(*arguments, references=references).dump(value)
         else:
-            pickler = _Pickler(*arguments)
-        pickler.dump(value)
+            (pickler or (_ErrorPickler if errors else Pickler))(*arguments).dump(value)
         dumped.pickle = file.getvalue()
     return dumped
 
@@ -307,6 +328,7 @@ def fetch(
     packed: str,
     namespace: dict[str, Any],
     resolve: Callable[[str], Any] | None = None,
+    arrived: Arrived | None = None,
 ) -> tuple[Any, Sequence[memoryview]]:
     """Return a stored value, and the private maps that its buffers live in.
 
@@ -319,6 +341,8 @@ def fetch(
         Becomes the globals of functions that lived in the sender's namespace.
     resolve : callable, optional
         Returns the object that a reference names.
+    arrived : callable, optional
+        Returns what stands here for a kept value.
 
     Raises
     ------
@@ -333,7 +357,7 @@ def fetch(
         for name, text in header["sources"].items():
             remember_source(name, text)
         buffers = [blobs.open(name) for name in header["buffers"]]
-        return load(file, buffers, namespace, resolve), buffers
+        return load(file, buffers, namespace, resolve, arrived), buffers
 
 
 def load(
@@ -341,16 +365,18 @@ def load(
     buffers: Iterable[memoryview],
     namespace: dict[str, Any],
     resolve: Callable[[str], Any] | None = None,
+    arrived: Arrived | None = None,
 ) -> Any:
     """Unpickle what :func:`dump` wrote; its functions get `namespace` as their globals."""
-    outer = getattr(_receiving, "namespace", None)
-    _receiving.namespace = namespace
+    outer = vars(_receiving).copy()
+    _receiving.namespace, _receiving.arrived = namespace, arrived
     try:
         if resolve is None:
             return pickle.Unpickler(file, buffers=buffers).load()
         return _Unpickler(file, buffers, resolve).load()
     finally:
-        _receiving.namespace = outer
+        vars(_receiving).clear()
+        vars(_receiving).update(outer)
 
 
 def remember_source(filename: str, text: str) -> None:

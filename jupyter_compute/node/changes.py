@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from .. import values
 from ..blobs import hash_of
+from ..inplace import REFERENCE
+from .keeping import Arrivals
 
 __all__ = ["Inputs"]
 
@@ -19,6 +22,9 @@ _FIXED = frozenset(
     (int, float, complex, bool, str, bytes, range, type(None), BuiltinFunctionType, ModuleType)
 )
 """Types whose values have nothing that a cell would change in place; subclasses may."""
+
+_COPIED = (int, float, complex, bool, str, bytes, range, type(None))
+"""Types for which a copy is as good as the notebook's own object."""
 
 _RANGE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) [-r]")
 
@@ -36,6 +42,8 @@ class Inputs:
         The blobs that their buffers were loaded from.
     maps : sequence of memoryview
         Those blobs, mapped privately: an array that still is its blob has its hash.
+    arrivals : Arrivals, optional
+        The kept values among and inside them.
     """
 
     def __init__(
@@ -44,16 +52,41 @@ class Inputs:
         namespace: dict[str, Any],
         hashes: Sequence[str],
         maps: Sequence[memoryview],
+        arrivals: Arrivals | None = None,
     ) -> None:
         self.given = dict(given)
+        self.sent = frozenset(given)
         self._namespace = namespace
-        self._maps = {
-            (_address(view), view.nbytes): name for name, view in zip(hashes, maps, strict=True)
-        }
+        self._kept: Mapping[str, Any] = {}
+        named = list(zip(hashes, maps, strict=True))
+        if arrivals is not None:
+            self._kept = arrivals.values
+            self.given |= arrivals.besides(given)
+            named += zip(arrivals.hashes, arrivals.maps, strict=True)
+        self._maps = {(_address(view), view.nbytes): name for name, view in named}
         self._before = {
             name: self._fingerprint(value, self._maps)
             for name, value in self.given.items()
             if _has_state(value)
+        }
+
+    def references(self, changed: Collection[str]) -> dict[int, str]:
+        """Return what the notebook has and need not get again: references, by ``id``."""
+        kept = set(map(id, self._kept.values()))
+        same = {
+            id(value): name
+            for name, value in self.given.items()
+            if name in self.sent and name not in changed and not isinstance(value, _COPIED)
+        }
+        return {k: name for k, name in same.items() if k not in kept} | self.kept(changed)
+
+    def kept(self, changed: Collection[str]) -> dict[int, str]:
+        """Return the references to the kept values that are what they were, by their ``id``."""
+        names = {id(value): name for name, value in self.given.items()}
+        return {
+            id(value): f"{REFERENCE}{kept_id}"
+            for kept_id, value in self._kept.items()
+            if _is_of_its_own(value) and names[id(value)] not in changed
         }
 
     def changed(self) -> set[str]:
@@ -89,6 +122,17 @@ def _has_state(value: object) -> bool:
     if isinstance(value, type):
         return value.__module__ == "__main__"  # another module's classes are not sent
     return type(value) not in _FIXED
+
+
+def _is_of_its_own(value: object) -> bool:
+    """Tell whether no other value can be this very object."""
+    shared = (tuple, frozenset)
+    return (
+        _has_state(value)
+        and not isinstance(value, Enum)
+        and value is not ...
+        and not (type(value) in shared and not value)
+    )
 
 
 def _function_state(function: FunctionType) -> tuple[object, ...]:

@@ -31,9 +31,10 @@ import threadpoolctl
 
 from .. import values
 from ..blobs import Blobs, hash_of
-from . import limits, outcome
+from . import limits, outcome, sources
 from .changes import Inputs
 from .channel import Channel, TextStream, print_whole
+from .keeping import Arrivals
 from .lane import Lane
 from .shell import ChildShell, refuse_input
 
@@ -52,6 +53,9 @@ _THREADS = (
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in a unit of ``ru_maxrss``: getrusage(2)."""
 
+_BORN = time.time()
+"""When the process began that children are forked from."""
+
 _pools: threadpoolctl.ThreadpoolController | None = None
 """The thread pools of the numerical libraries that were imported before the fork."""
 
@@ -64,7 +68,7 @@ def serve(shell: ChildShell, channel: Channel) -> None:
     job = channel.receive()
     if job is None:
         return
-    rehearsed_s = _cpu_s()
+    rehearsed_s, began = _cpu_s(), time.time()
     sys.stdout, sys.stderr = TextStream(channel, "o"), TextStream(channel, "e")
     shell.listen(channel.event)
     blobs = Blobs(job["directories"])
@@ -78,6 +82,10 @@ def serve(shell: ChildShell, channel: Channel) -> None:
     trackers = limits.trackers(left)
     notes = _written_out() + _leftovers(len(left) - len(trackers))
     envelope["notes"] = envelope.get("notes", []) + notes
+    if job.get("recorded") and envelope["outcome"] == "ok":
+        envelope["depends"] = sources.dependencies(began, _BORN)
+        if why_not := envelope["depends"].get("why_not"):
+            envelope["notes"].append(f"not recorded for --cache: {why_not}")
     ctypes.CDLL(None).fflush(None)
     channel.drain()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -150,14 +158,15 @@ def find_pools() -> None:
 def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any]) -> dict[str, Any]:
     notes = _enter(blobs.read(job["environment"]), job)
     namespace = shell.user_ns
+    kept = Arrivals(blobs, namespace)
     try:
-        payload, maps = values.fetch(blobs, job["payload"], namespace)
+        payload, maps = values.fetch(blobs, job["payload"], namespace, arrived=kept)
     except Exception as error:  # noqa: BLE001 - any object's own code may run here
         return outcome.not_loaded(error)
     inputs = payload["values"]
     if payload["kind"] == "map":
         namespace.update(inputs)
-        lane = Lane(shell, channel, blobs, payload["function"], inputs.keys(), job["run"])
+        lane = Lane(shell, channel, blobs, payload["function"], inputs.keys(), job["run"], kept)
         return lane.serve() | {"notes": notes}
 
     def finishing() -> None:
@@ -167,10 +176,11 @@ def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any])
             channel.receive()
 
     if payload["kind"] == "call":
+        changes = Inputs(inputs, namespace, job["blobs"], maps, kept) if kept.values else None
         channel.event({"kind": "executing"})
-        envelope = _call(shell, blobs, payload, finishing)
+        envelope = _call(shell, blobs, payload, changes, finishing)
     else:
-        given = Inputs(inputs, namespace, job["blobs"], maps)
+        given = Inputs(inputs, namespace, job["blobs"], maps, kept)
         channel.event({"kind": "executing"})
         envelope = _cell(shell, blobs, payload, given, finishing)
     envelope["notes"] = notes + envelope.get("notes", [])
@@ -206,7 +216,9 @@ def _cell(
     )
     finishing()
     error = result.error_before_exec or result.error_in_exec
-    written = outcome.Written.since(before, namespace, inputs, payload["out"])
+    written = outcome.Written.since(
+        before, namespace, inputs, payload["out"], payload.get("keep", ())
+    )
     if error is None:
         return outcome.finished(blobs, namespace, written, shell.last)
     if isinstance(error, SystemExit):
@@ -216,7 +228,11 @@ def _cell(
 
 
 def _call(
-    shell: ChildShell, blobs: Blobs, payload: dict[str, Any], finishing: Callable[[], None]
+    shell: ChildShell,
+    blobs: Blobs,
+    payload: dict[str, Any],
+    changes: Inputs | None,
+    finishing: Callable[[], None],
 ) -> dict[str, Any]:
     shell.user_ns.update(payload["values"])
 
@@ -227,7 +243,10 @@ def _call(
 
     value = _in_loop(shell, run)
     finishing()
-    return outcome.returned(blobs, shell.user_ns, value, payload["values"])
+    same = {} if changes is None else changes.kept(changes.changed())
+    return outcome.returned(
+        blobs, shell.user_ns, value, payload["values"], same, keep=payload["keep"]
+    )
 
 
 def _in_loop(shell: ChildShell, run: Callable[[], Any]) -> Any:

@@ -19,6 +19,7 @@ from .. import values
 from ..blobs import Blobs
 from . import outcome
 from .channel import Channel
+from .keeping import Arrivals
 from .shell import ChildShell
 
 __all__ = ["Lane"]
@@ -48,6 +49,8 @@ class Lane:
         Names that the notebook has sent: functions among the results find them there.
     run : str
         The run's id.
+    kept : Arrivals
+        The kept values that the function and its items refer to.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Lane:
         function: Any,
         known: Collection[str],
         run: str,
+        kept: Arrivals,
     ) -> None:
         self._shell = shell
         self._channel = channel
@@ -65,6 +69,7 @@ class Lane:
         self._function = function
         self._known = known
         self._run = run
+        self._kept = kept
         self._chunk: tuple[int, list[tuple[Any, ...]]] = (0, [])
         self._loop = asyncio.new_event_loop()
         self._pid = os.getpid()
@@ -139,7 +144,9 @@ class Lane:
         number, items = self._chunk
         if number != message["n"]:
             self._chunk = (0, [])  # before the next one needs the memory
-            items, _ = values.fetch(self._blobs, message["payload"], self._shell.user_ns)
+            items, _ = values.fetch(
+                self._blobs, message["payload"], self._shell.user_ns, arrived=self._kept
+            )
             self._chunk = (message["n"], items)
         return items
 

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NoReturn
@@ -16,6 +16,7 @@ from ..blobs import Blobs
 from ..culprits import Culprit, find_culprits, summary
 from ..values import Dumped
 from .changes import Inputs
+from .keeping import Keeping
 
 __all__ = [
     "Written",
@@ -33,8 +34,7 @@ _TRACEBACK = 200_000
 _OURS = ("jupyter_compute", "IPython", "asyncio")
 """Packages whose frames below the user's code say nothing to the user."""
 
-_COPIED = (int, float, complex, bool, str, bytes, range, type(None))
-"""Types for which a copy is as good as the notebook's own object."""
+_RETURNED = "the returned value"
 
 
 @dataclass(slots=True)
@@ -52,6 +52,8 @@ class Written:
     notes : list of str
     known : frozenset of str
         Names that the notebook has: functions that come back find them there.
+    kept : dict
+        What stays here, by name.
     """
 
     values: dict[str, Any]
@@ -60,6 +62,7 @@ class Written:
     required: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     known: frozenset[str] = frozenset()
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def since(
@@ -67,30 +70,48 @@ class Written:
         before: Mapping[str, Any],
         namespace: Mapping[str, Any],
         inputs: Inputs,
-        out: Iterable[str] | None,
+        out: Collection[str] | None,
+        keep: Collection[str] = (),
     ) -> Written:
         """Compare a namespace with what it was before the cell ran."""
         changed = inputs.changed()
-        missing = object()
+        nothing = object()
         written = {
             name: value
             for name, value in namespace.items()
-            if _visible(name) and (before.get(name, missing) is not value or name in changed)
+            if _visible(name) and (before.get(name, nothing) is not value or name in changed)
         }
         deleted = [name for name in before if _visible(name) and name not in namespace]
-        same = {
-            id(value): name
-            for name, value in inputs.given.items()
-            if name not in changed and not isinstance(value, _COPIED)
-        }
-        known = frozenset(inputs.given)
-        if out is None:
-            return cls(written, deleted, same, known=known)
-        wanted = frozenset(out)
-        notes = [f"{name} was not assigned" for name in sorted(wanted - namespace.keys())]
-        written = {name: namespace[name] for name in wanted if name in namespace}
-        deleted = [name for name in deleted if name in wanted]
-        return cls(written, deleted, same, wanted, notes, known)
+        kept_before = inputs.kept(changed)
+        asked = {name: namespace[name] for name in keep if name in namespace}
+        # What is kept already, under whatever name, need not be kept again.
+        kept = {name: value for name, value in asked.items() if id(value) not in kept_before}
+        missing = {*keep, *(out or ())} - namespace.keys()
+        if out is not None:
+            written = {name: namespace[name] for name in out if name in namespace}
+            deleted = [name for name in deleted if name in out]
+        written = {name: value for name, value in (written | asked).items() if name not in kept}
+        return cls(
+            written,
+            deleted,
+            references=inputs.references(changed),
+            required=frozenset(out or ()),
+            notes=[f"{name} was not assigned" for name in sorted(missing)],
+            known=inputs.sent,
+            kept=kept,
+        )
+
+    def keep(self, keeping: Keeping) -> dict[str, Any]:
+        """Leave here what is to be kept; return the culprit of each value that cannot be."""
+        refused = {}
+        for name, value in self.kept.items():
+            try:
+                self.values[name] = keeping.keep(name, value)
+            except OSError:
+                raise
+            except Exception:  # noqa: BLE001 - any object's own code may run here
+                refused[name] = _culprit(name, value, keeping.namespace)
+        return refused
 
     def dump(self, bundle: object, namespace: dict[str, Any]) -> Dumped:
         """Pickle what comes back, without what the notebook has."""
@@ -101,11 +122,14 @@ def finished(
     blobs: Blobs, namespace: dict[str, Any], written: Written, last: Any
 ) -> dict[str, Any]:
     """Return the envelope of a cell that ended well."""
+    keeping = Keeping(blobs, namespace)
+    if refused := written.keep(keeping):
+        return not_returned(refused, "kept")
     bundle = {
         "values": written.values,
         "deleted": written.deleted,
         "has_last": last.has_value,
-        "last": last.value,
+        "last": keeping.stand_in(last.value),
     }
     notes = list(written.notes)
     try:
@@ -121,21 +145,40 @@ def finished(
         bundle["values"] = {n: v for n, v in written.values.items() if n not in unsent}
         dumped = written.dump(bundle, namespace)
     payload, buffers = values.store(blobs, dumped)
-    return {"outcome": "ok", "payload": payload, "blobs": buffers, "notes": notes}
+    return {
+        "outcome": "ok",
+        "payload": payload,
+        "blobs": buffers,
+        "notes": notes,
+        "kept": keeping.entries,
+    }
 
 
 def returned(
-    blobs: Blobs, namespace: dict[str, Any], value: object, known: Collection[str]
+    blobs: Blobs,
+    namespace: dict[str, Any],
+    value: object,
+    known: Collection[str],
+    same: Mapping[int, str],
+    *,
+    keep: bool = False,
 ) -> dict[str, Any]:
-    """Return the envelope of a function that returned a value to who has the `known` names."""
+    """Return the envelope of a function that returned a value to who has the `known` names.
+
+    What is the `same` as a kept value goes back as a reference to it; all of it may have to stay.
+    """
+    keeping = Keeping(blobs, namespace)
     try:
-        dumped = values.dump({"has_last": True, "last": value}, namespace, without=known)
+        last = keeping.keep(_RETURNED, value) if keep and id(value) not in same else value
+        bundle = {"has_last": True, "last": last}
+        dumped = values.dump(bundle, namespace, without=known, references=same)
+    except OSError:
+        raise
     except Exception:  # noqa: BLE001 - any object's own code may run here
-        return not_returned(
-            {"the returned value": _culprit("the returned value", value, namespace)}
-        )
+        refused = {_RETURNED: _culprit(_RETURNED, value, namespace)}
+        return not_returned(refused, "kept" if keep else "brought back")
     payload, buffers = values.store(blobs, dumped)
-    return {"outcome": "ok", "payload": payload, "blobs": buffers}
+    return {"outcome": "ok", "payload": payload, "blobs": buffers, "kept": keeping.entries}
 
 
 def dump_items(
@@ -200,7 +243,10 @@ def failed(
     }
     bundle: dict[str, Any] = {"error": error}
     if partial is not None:
-        unsent = _unsent(namespace, partial.values, partial.known)
+        keeping = Keeping(blobs, namespace)
+        refused = partial.keep(keeping)
+        envelope["kept"] = keeping.entries
+        unsent = refused | _unsent(namespace, partial.values, partial.known)
         envelope["notes"] = [f"{n} stays behind: {summary(v)}" for n, v in unsent.items()]
         bundle["values"] = {n: v for n, v in partial.values.items() if n not in unsent}
         bundle["deleted"] = partial.deleted
@@ -228,10 +274,10 @@ def describe(error: BaseException) -> str:
     return _format(error)
 
 
-def not_returned(unsent: Mapping[str, Any]) -> dict[str, Any]:
+def not_returned(unsent: Mapping[str, Any], what: str = "brought back") -> dict[str, Any]:
     """Return the envelope of an attempt whose result cannot be pickled."""
     first = next(iter(unsent.values()))
-    sentences = [f"{name} cannot be brought back: {summary(c)}" for name, c in unsent.items()]
+    sentences = [f"{name} cannot be {what}: {summary(c)}" for name, c in unsent.items()]
     return {
         "outcome": "died",
         "reason": "transfer",

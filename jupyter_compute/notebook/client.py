@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from .. import __version__
 from ..errors import ComputeError, PoolError
@@ -105,6 +106,30 @@ class Client:
     def run(self, run_id: str) -> Wire:
         """Return one run."""
         return self._call("GET", f"/v1/runs/{run_id}")
+
+    def kept_values(self) -> list[Wire]:
+        """Return the kept values of this user, newest first."""
+        return list(self._call("GET", "/v1/kept")["kept"])
+
+    def kept_value(self, kept_id: str) -> Wire:
+        """Return one kept value, which counts as used now; `TransferError` if it is gone."""
+        return self._call("GET", f"/v1/kept/{quote(str(kept_id), safe='')}")
+
+    def drop_kept(self, kept_ids: list[str] | None) -> Wire:
+        """Drop these kept values, or all; say which are still in use, and by which run."""
+        return self._call("POST", "/v1/kept/drop", {"ids": kept_ids})
+
+    def hold_kept(self, holder: str, changes: dict[str, str]) -> None:
+        """Tell which kept values this kernel begins (``hold``) or ceases to hold."""
+        self._call("POST", "/v1/kept/holds", {"holder": holder, "changes": changes})
+
+    def cached(self) -> Wire:
+        """Return the results that are recorded for ``--cache``, and what they take."""
+        return self._call("GET", "/v1/cache")
+
+    def clear_cache(self) -> Wire:
+        """Forget all recorded results; say how many there were."""
+        return self._call("POST", "/v1/cache/clear", {})
 
     def status(self) -> Wire:
         """Return the machines and the active runs."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..blobs import hash_of
 
-__all__ = ["key_of_cell", "key_of_function"]
+__all__ = ["key_of_cell", "key_of_function", "parts_of_code"]
 
 
 def key_of_cell(code: str) -> str:
@@ -35,14 +35,14 @@ def key_of_function(function: Callable[..., Any]) -> str:
     plain = getattr(plain, "__wrapped__", plain)
     code = getattr(plain, "__code__", None)
     name = f"{getattr(plain, '__module__', '')}.{getattr(plain, '__qualname__', repr(type(plain)))}"
-    parts = [name, repr(_parts(code)) if isinstance(code, CodeType) else ""]
+    parts = [name, repr(parts_of_code(code)) if isinstance(code, CodeType) else ""]
     return hash_of("\n".join(parts).encode("utf-8", "backslashreplace"))
 
 
-def _parts(code: CodeType) -> tuple[object, ...]:
+def parts_of_code(code: CodeType) -> tuple[object, ...]:
     """Return what a code object does, without where it stands."""
     constants = tuple(
-        _parts(value) if isinstance(value, CodeType) else _constant(value)
+        parts_of_code(value) if isinstance(value, CodeType) else _constant(value)
         for value in code.co_consts
     )
     return (
@@ -51,9 +51,13 @@ def _parts(code: CodeType) -> tuple[object, ...]:
         code.co_names,
         code.co_varnames,
         code.co_freevars,
+        code.co_cellvars,
         code.co_argcount,
+        code.co_posonlyargcount,
         code.co_kwonlyargcount,
         code.co_flags,
+        code.co_exceptiontable,
+        code.co_qualname,
     )
 
 

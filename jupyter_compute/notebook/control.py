@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from ..ask import exact_memory, format_cpu
 from ..errors import AskError
-from . import cost, doctor, plan, session, submission, tables
+from . import cost, doctor, plan, session, stored, submission, tables
 from .client import Client
 from .options import DEFAULTABLE, Options, help_text, parse_line
 from .output import shell
@@ -28,6 +28,9 @@ _HELP = """\
 %compute attach ID [NAME]    a run again, bound to NAME; its output is replayed
 %compute cancel ID|all       end a run
 %compute cost [OPTIONS]      what runs have used and cost: --since 7d, --by notebook|layer|day
+%compute kept                the kept values
+%compute drop ID|all         drop a kept value, or all that no run reads
+%compute cache [clear]       the results that --cache has recorded; clear forgets them
 %compute machines            the machines of the pool
 %compute stop                end the pool, when no run is active
 %compute doctor              check that everything works, and say what to do if not"""
@@ -178,6 +181,9 @@ _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "attach": _attach,
     "cancel": _cancel,
     "cost": _cost,
+    "kept": stored.kept,
+    "drop": stored.drop,
+    "cache": stored.cache,
     "machines": _machines,
     "stop": _stop,
     "doctor": _doctor,

@@ -74,6 +74,12 @@ def _parse_names(value: object, what: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _parse_keep(value: object, what: str) -> tuple[tuple[str, ...], bool]:
+    if what.startswith("--"):
+        return _parse_names(value, what), False
+    return (), parse_flag(value, what)
+
+
 def _parse_exceptions(value: object, what: str) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple | set | frozenset):
@@ -264,6 +270,16 @@ OPTIONS: tuple[Option, ...] = (
         per_cell=True,
     ),
     Option(
+        "keep",
+        "leave these outputs where they are computed and bind a Kept to each: x.get() brings it "
+        "here, the next cell or call that reads x uses it in place. For functions: keep=True",
+        example="x,y",
+        value="NAME[,NAME]",
+        parse=_parse_keep,
+        sets=("keep", "keep_returned"),
+        per_cell=True,
+    ),
+    Option(
         "keep-partial",
         "bring back what was assigned although the cell failed",
         instead="return values from the function",
@@ -277,6 +293,12 @@ OPTIONS: tuple[Option, ...] = (
         instead="call .submit(...) on the function",
         also=("background",),
         per_cell=True,
+    ),
+    Option(
+        "cache",
+        "if code, inputs, ask and environment are what they were, reuse the recorded result "
+        "and output. Random numbers, the time and files that the code reads are not looked at",
+        also=("cached", "memoize", "memo"),
     ),
     Option(
         "plan",

@@ -57,7 +57,11 @@ class Options:
         Names to bind the exception and the run to.
     inputs, outputs : tuple of str or None
         Names to send besides, and the only names to bring back; None leaves it to the code.
-    keep_partial, plan, quiet, help : bool
+    keep : tuple of str
+        Names to leave where they are computed.
+    keep_returned : bool
+        Whether to leave there what a function returns.
+    keep_partial, cache, plan, quiet, help : bool
     name : str or None
         The run's label.
     given : frozenset of str
@@ -79,7 +83,10 @@ class Options:
     catch: str | None = None
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
+    keep: tuple[str, ...] = ()
+    keep_returned: bool = False
     keep_partial: bool = False
+    cache: bool = False
     bg: str | None = None
     plan: bool = False
     name: str | None = None
@@ -139,7 +146,11 @@ def parse_line(
     for option, value in values.items():
         if option.name == "on":
             _check_layer(value, layers, "--on")
-    return _build(values)
+    options = _build(values)
+    if both := [name for name in options.keep if name in (options.outputs or ())]:
+        rule = "is in --out too, and a value stays or comes back"
+        refuse("--keep", both[0], rule, "name it once")
+    return options
 
 
 def read_words(words: list[Word], known: Sequence[Option], command: str) -> dict[Option, Any]:

@@ -17,6 +17,8 @@ from .. import values
 from ..ask import exact_memory, format_memory
 from ..blobs import Blobs
 from ..errors import AskError
+from ..inplace import REFERENCE, InPlace, is_in_place
+from . import kept
 
 __all__ = [
     "NotPicklable",
@@ -58,12 +60,21 @@ class Packed:
         The objects that were sent, by name: what references in the result stand for.
     nbytes : int
         Bytes of pickle and buffers, stored before or not.
+    kept : dict
+        The kept values among and inside the inputs, by id.
+    job : dict
+        Code and inputs as they were pickled.
+    without : frozenset of str
+        The names that were not to be sent.
     """
 
     payload: str
     blobs: tuple[str, ...]
     inputs: dict[str, Any]
     nbytes: int
+    kept: dict[str, InPlace] = field(default_factory=dict)
+    job: dict[str, Any] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -98,6 +109,7 @@ def pack_cell(
     reads: Iterable[str],
     withheld: Collection[str] = (),
     out: Iterable[str] | None = None,
+    keep: Iterable[str] = (),
     keep_partial: bool = False,
     interactivity: str = "last_expr",
     most_bytes: int | None = None,
@@ -119,6 +131,8 @@ def pack_cell(
         Names that must not be sent.
     out : iterable of str, optional
         The only names to bring back.
+    keep : iterable of str
+        Names to leave where they are computed.
     keep_partial : bool
         Bring back what was assigned before a failure.
     interactivity : str
@@ -138,6 +152,7 @@ def pack_cell(
         "source": source,
         "filename": filename,
         "out": None if out is None else list(out),
+        "keep": list(keep),
         "keep_partial": keep_partial,
         "interactivity": interactivity,
     }
@@ -152,6 +167,7 @@ def pack_call(
     kwargs: dict[str, Any],
     *,
     kind: Literal["call", "map"] = "call",
+    keep: bool = False,
     withheld: Collection[str] = (),
     most_bytes: int | None = None,
 ) -> Packed:
@@ -166,24 +182,28 @@ def pack_call(
     AskError
         If they take more than `most_bytes`, the memory that the run asks for. Nothing was stored.
     """
-    job = {"kind": kind, "function": function, "args": args, "kwargs": kwargs}
+    job = {"kind": kind, "function": function, "args": args, "kwargs": kwargs, "keep": keep}
     return _pack(blobs, namespace, job, (), withheld, most_bytes)
 
 
 def pack_environment(blobs: Blobs) -> str:
     """Store directory, variables, ``sys.path`` and umask of this process; return the hash."""
+    return blobs.put(json.dumps(environment(), sort_keys=True, default=str).encode())
+
+
+def environment() -> dict[str, Any]:
+    """Return directory, variables, ``sys.path`` and umask of this process."""
     try:
         cwd = str(Path.cwd())
     except FileNotFoundError:  # it has been removed; the run will say so
         cwd = ""
-    environment = {
+    return {
         "cwd": cwd,
         "umask": _umask(),
         "variables": dict(os.environ),
         "path": sys.path,
         "package": str(Path(jupyter_compute.__file__).parent.parent),
     }
-    return blobs.put(json.dumps(environment, sort_keys=True, default=str).encode())
 
 
 def _umask() -> int:
@@ -203,10 +223,13 @@ def preload() -> tuple[str, ...]:
 
 
 def measure(namespace: dict[str, Any], names: Iterable[str]) -> dict[str, tuple[str, int | None]]:
-    """Return type and pickled bytes of each name; None for what cannot be pickled."""
+    """Return type and bytes to send of each name; None for what cannot be pickled."""
     found: dict[str, tuple[str, int | None]] = {}
     for name in names:
         if name not in namespace:
+            continue
+        if is_in_place(namespace[name]):
+            found[name] = (f"{kept.title(namespace[name])}, kept: 0 B sent", 0)
             continue
         try:
             size = values.dump(namespace[name], namespace).nbytes
@@ -244,15 +267,18 @@ def unpack(
     if not envelope.get("payload"):
         return Result()
     inputs: dict[str, Any] | None = packed.inputs if isinstance(packed, Packed) else None
+    arrived = kept.Arrivals(envelope.get("kept", ()))
 
     def resolve(name: str) -> Any:
         nonlocal inputs
+        if name.startswith(REFERENCE):
+            return arrived.again(name.removeprefix(REFERENCE))
         if inputs is None:
             assert isinstance(packed, str)
-            inputs = values.fetch(blobs, packed, namespace)[0]["values"]
+            inputs = values.fetch(blobs, packed, namespace, arrived=arrived)[0]["values"]
         return inputs[name]
 
-    found, _ = values.fetch(blobs, envelope["payload"], namespace, resolve)
+    found, _ = values.fetch(blobs, envelope["payload"], namespace, resolve, arrived)
     return Result(**found)
 
 
@@ -269,17 +295,19 @@ def _pack(
     while True:
         try:
             # Functions take along what they read: unpickling may call them (``__hash__``).
-            dumped = values.dump(job | {"values": inputs}, namespace, without=skip)
+            sent = job | {"values": inputs}
+            dumped = values.dump(sent, namespace, without=skip)
         except Exception as error:
             raise NotPicklable(_candidates(job, inputs)) from error
         missing = (dumped.needed & namespace.keys()) - inputs.keys() - skip
         if not missing:
             break
         inputs.update((name, namespace[name]) for name in sorted(missing))
-    if most_bytes is not None and dumped.nbytes > most_bytes:
-        raise _too_large(dumped.nbytes, most_bytes, namespace, _candidates(job, inputs))
+    nbytes = dumped.nbytes + sum(place.nbytes for place in dumped.in_place.values())
+    if most_bytes is not None and nbytes > most_bytes:
+        raise _too_large(nbytes, most_bytes, namespace, _candidates(job, inputs))
     payload, buffers = values.store(blobs, dumped)
-    return Packed(payload, buffers, inputs, dumped.nbytes)
+    return Packed(payload, buffers, inputs, dumped.nbytes, dumped.in_place, sent, skip)
 
 
 def _too_large(
@@ -288,9 +316,10 @@ def _too_large(
     sizes = {}
     for name, value in candidates.items():
         try:
-            sizes[name] = values.dump(value, namespace).nbytes
+            dumped = values.dump(value, namespace)
         except Exception:  # noqa: BLE001, S112 - it may be pickled only together with others
             continue
+        sizes[name] = dumped.nbytes + sum(p.nbytes for p in dumped.in_place.values())
     largest = max(sizes, key=lambda name: sizes[name], default="")
     most = f" ({largest}: {format_memory(sizes[largest])})" if largest else ""
     enough = -(-2 * nbytes // 10**6) * 10**6

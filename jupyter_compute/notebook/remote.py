@@ -129,7 +129,7 @@ class RemoteFunction(Generic[P, R]):
         Raises
         ------
         AskError, TypeError, ValueError
-            If an argument is none of the above.
+            If an argument is none of the above, or the function has ``keep`` or ``cache``.
         """
         __tracebackhide__ = True
         from .frames import shown
@@ -139,6 +139,7 @@ class RemoteFunction(Generic[P, R]):
         try:
             request = Request.read(ordered, errors, chunk, window)
             source = Source.of(iterables)
+            _refuse_in_map(self.asked)
         except (AskError, TypeError, ValueError) as refusal:
             raise shown(refusal) from None
         if INSIDE in os.environ:
@@ -233,8 +234,10 @@ def remote(function: Any = None, /, **options: Any) -> Any:
         A function, method, lambda or ``async def``.
     **options
         ``cpu``, ``memory``, ``gpu``, ``disk``, ``on``, ``retries``, ``retry_on`` (names or
-        exception classes), ``retry_delay``, ``timeout``, ``name``, ``quiet``: as ``%%remote``
-        has them. Metaflow's decorators (`metaflow`) add to them.
+        exception classes), ``retry_delay``, ``timeout``, ``cache``, ``name``, ``quiet``: as
+        ``%%remote`` has them. Metaflow's decorators (`metaflow`) add to them. ``keep=True``
+        leaves what the function returns where it was computed: the call returns a `Kept`, and
+        one that is passed as an argument, or inside one, arrives as its value.
 
     Returns
     -------
@@ -258,6 +261,13 @@ def remote(function: Any = None, /, **options: Any) -> Any:
         return RemoteFunction(function, asked).stacked(noted(function))
 
     return decorate if function is None else decorate(function)
+
+
+def _refuse_in_map(asked: Options) -> None:
+    for name, given in (("keep", asked.keep_returned), ("cache", asked.cache)):
+        if given:
+            hint = f"e.g. .options({name}=False).map(...)"
+            raise AskError(f"{name}=True is for single calls; map brings every result", hint=hint)
 
 
 def _read(keywords: dict[str, Any]) -> Options:

@@ -43,6 +43,7 @@ class Status:
     memory: int | None = None
     state: str = "queued"
     interrupting: bool = False
+    saved_s: float = 0.0
     notes: list[str] = field(default_factory=list)
     progress: Progress | None = None
     _reason: str = ""
@@ -68,6 +69,8 @@ class Status:
             case "end":
                 self.state = event["state"]
                 self._end = _ending(event)
+                cached = (event.get("envelope") or {}).get("cached") or {}
+                self.saved_s = cached.get("saves_s", 0.0)
             case _:
                 return False
         return True
@@ -167,6 +170,14 @@ def describe_receipt(receipt: Receipt) -> str:
     return " · ".join(parts)
 
 
+def describe_hit(cached: dict[str, Any]) -> str:
+    """Return in one line what a recorded result has saved."""
+    saved = [format_time(cached["saves_s"])]
+    saved += [format_money(cached["saves_usd"])] if cached["saves_usd"] else []
+    age = format_time(round(cached["age_s"]))
+    return f"✓ from cache · saved {', '.join(saved)} · recorded {age} ago"
+
+
 def outcome_name(envelope: dict[str, Any], state: str) -> str:
     """Return how a run ended, in the words of the notebook: an exception's name if any."""
     if state == "cancelled":
@@ -188,6 +199,8 @@ def _ending(event: dict[str, Any]) -> str:
     envelope = event.get("envelope") or {}
     wire: dict[str, Any] = event.get("receipt") or {}
     receipt = describe_receipt(Receipt.from_wire(wire)) if wire else ""
+    if cached := envelope.get("cached"):
+        return describe_hit(cached)
     if envelope.get("outcome") == "ok":
         return f"✓ {receipt}" if receipt else "✓ done"
     name = outcome_name(envelope, event["state"])

@@ -78,6 +78,7 @@ def prepare_cell(
             reads=reads,
             withheld=frozenset(withheld),
             out=options.outputs,
+            keep=options.keep,
             keep_partial=options.keep_partial,
             interactivity=interactivity,
             most_bytes=_memory(options),
@@ -85,7 +86,8 @@ def prepare_cell(
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
     _refuse_open_files(packed.inputs)
-    return Submission(_spec(options, packed, label, code, cell=cell), packed)
+    spec = _spec(options, packed, label, code, cell=cell)
+    return _submission(spec, options, packed, namespace)
 
 
 def prepare_call(
@@ -115,6 +117,7 @@ def prepare_call(
             args,
             kwargs,
             kind=kind,
+            keep=options.keep_returned,
             withheld=frozenset(held_back(namespace)),
             most_bytes=_memory(options),
         )
@@ -124,7 +127,8 @@ def prepare_call(
     _refuse_open_files(packed.inputs | named | kwargs)
     label = getattr(function, "__qualname__", type(function).__name__)
     code = key_of_function(function)
-    return Submission(_spec(options, packed, label, code, detached=detached), packed)
+    spec = _spec(options, packed, label, code, detached=detached)
+    return _submission(spec, options, packed, namespace)
 
 
 def prepare_map(namespace: dict[str, Any], options: Options, function: Any) -> Submission:
@@ -137,6 +141,8 @@ def prepare_map(namespace: dict[str, Any], options: Options, function: Any) -> S
     AskError
         If they take more memory than the run asks for.
     """
+    # Defaults of the notebook that single calls follow; `RemoteFunction.map` refuses its own.
+    options = dataclasses.replace(options, keep_returned=False, cache=False)
     prepared = prepare_call(namespace, options, function, (), {}, kind="map")
     return dataclasses.replace(prepared, spec=dataclasses.replace(prepared.spec, map=True))
 
@@ -170,7 +176,22 @@ def _spec(
         code=code,
         given=tuple(sorted(options.given & _ASK)),
         sent=packed.nbytes,
+        kept=tuple(sorted(packed.kept)),
     )
+
+
+def _submission(
+    spec: RunSpec, options: Options, packed: Packed, namespace: dict[str, Any]
+) -> Submission:
+    """Add the key under which the result is looked up and recorded, if that is asked for."""
+    if options.cache:
+        from .cachekey import key_of_run  # few runs need it
+
+        around = payload.environment()
+        key = key_of_run(options, spec.code, packed.job, namespace, packed.without, around)
+        spec = dataclasses.replace(spec, cache=key)
+    # Arguments are not needed once they are stored.
+    return Submission(spec, dataclasses.replace(packed, job={}))
 
 
 def _memory(options: Options) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..ask import format_cpu, format_memory, format_money, format_time
 
-__all__ = ["aligned", "layers", "machines", "money", "runs", "short", "spending"]
+__all__ = ["aligned", "layers", "machines", "money", "origin", "runs", "short", "spending"]
 
 _LONGEST_NAME = 40
 
@@ -47,7 +47,7 @@ def runs(found: Sequence[Mapping[str, Any]], now: float | None = None) -> str:
             f"{format_cpu(run['ask']['cpu'])} cpu {format_memory(run['ask']['memory'])}",
             format_time(max(0.0, (run["finished"] or now) - run["created"])),
             *([money(run["usd"])] if priced else []),
-            " ".join(filter(None, (_notebook(run), run["cell"] and f"[{run['cell']}]"))),
+            origin(run),
         )
         for run in found
     ]
@@ -94,8 +94,10 @@ def _size(offer: Mapping[str, Any]) -> str:
     return f"{format_cpu(offer['cpu'])} cpu {format_memory(offer['memory'])}"
 
 
-def _notebook(run: Mapping[str, Any]) -> str:
-    return short(str(run["notebook"]).removesuffix(".ipynb"))
+def origin(run: Mapping[str, Any]) -> str:
+    """Return the notebook and the cell that something came from, as far as they are known."""
+    notebook = short(str(run["notebook"]).removesuffix(".ipynb"))
+    return " ".join(filter(None, (notebook, run["cell"] and f"[{run['cell']}]")))
 
 
 def short(name: str) -> str:

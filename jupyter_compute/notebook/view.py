@@ -38,6 +38,7 @@ class View:
         self.status = status
         self._output = output
         self._quiet = quiet
+        self._patience_s = patience_s
         self._from = time.monotonic() + patience_s
         self._display_id = uuid.uuid4().hex
         self._shown_at = 0.0
@@ -86,7 +87,9 @@ class View:
             if self._later is not None:
                 self._later.cancel()
                 self._later = None
-            if self._placed or self.status.notes or self._patient():
+            # What a recorded result has saved is told when the run itself would have been shown.
+            worth_it = self.status.saved_s > self._patience_s
+            if self._placed or self.status.notes or worth_it or self._patient():
                 self._show(last=True)
 
     def _clear(self, wait: bool) -> None:

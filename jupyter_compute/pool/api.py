@@ -35,8 +35,9 @@ from jupyter_compute.pool.bodies import (
 from jupyter_compute.pool.events import Follower
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs, UnknownRun
+from jupyter_compute.pool.stored import Stored
 
-__all__ = ["Pool", "Server", "make_server"]
+__all__ = ["Handler", "Pool", "Server", "make_server"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Pool(Protocol):
     """What the API offers to clients."""
 
     runs: Runs
+    stored: Stored
 
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run; `AskError` if it cannot be satisfied."""
@@ -87,6 +89,8 @@ class Server(HTTPServer):
 
 def make_server(pool: Pool) -> Server:
     """Return the server, which does not listen yet."""
+    from jupyter_compute.pool.stored_api import ROUTES  # made of the handler below
+
     run = r"/v1/runs/([^/]*)"
     routes: list[Any] = [
         (r"/v1/info", _Info),
@@ -102,6 +106,7 @@ def make_server(pool: Pool) -> Server:
         (r"/v1/cost", _Cost),
         (r"/v1/plan", _Plan),
         (r"/v1/stop", _Stop),
+        *ROUTES,
     ]
     application = Application(
         [(path, handler, {"pool": pool}) for path, handler in routes],
@@ -171,6 +176,10 @@ class _Handler(RequestHandler):
         if not RUN_ID.fullmatch(text):
             raise ComputeError(f"{text[:80]!r} is not the id of a run")
         return text
+
+
+Handler = _Handler
+"""What other modules make their addresses of."""
 
 
 class _Streaming(_Handler):

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 RUN_ID = re.compile(r"[a-z0-9-]{1,64}")
-"""What the id of a run looks like."""
+"""What the id of a run or a kept value looks like."""
 
 _MOST_TEXT = 10_000
 _MOST_BLOBS = 100_000
@@ -149,6 +149,11 @@ def _hashes(value: object) -> bool:
     return isinstance(value, list) and len(value) <= _MOST_BLOBS and all(map(_hash, value))
 
 
+def _ids(value: object) -> bool:
+    listed = isinstance(value, list) and len(value) <= _MOST_BLOBS
+    return listed and all(isinstance(item, str) and RUN_ID.fullmatch(item) for item in value)  # type: ignore[attr-defined]
+
+
 def _names(value: object) -> bool:
     return isinstance(value, list) and len(value) <= _MOST_NAMES and all(map(_text, value))
 
@@ -223,4 +228,6 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "code": lambda value: value == "" or _hash(value),
     "given": _names,
     "sent": _whole,
+    "kept": _ids,
+    "cache": lambda value: value == "" or _hash(value),
 }

@@ -23,6 +23,8 @@ from typing import Any
 from jupyter_compute.errors import PoolError
 from jupyter_compute.policy.advice import Use
 from jupyter_compute.policy.cost import Total
+from jupyter_compute.pool.cache import CacheTable
+from jupyter_compute.pool.kept import KeptTable
 from jupyter_compute.pool.schema import prepare, remember
 
 __all__ = ["Journal", "Unfinished"]
@@ -76,6 +78,8 @@ class Journal:
                 "earlier runs are not listed"
             )
             self._db = _open(path)
+        self.kept = KeptTable(self._db, self._writing)
+        self.cache = CacheTable(self._db, self._writing)
 
     def close(self) -> None:
         """Close the database."""
@@ -142,6 +146,7 @@ class Journal:
             db.execute("UPDATE runs SET ended = ? WHERE id = ?", (now, run_id))
             self._end_attempt(db, run_id, record["attempt"], outcome, usage, now)
             remember(db, code, record)
+            self.kept.add(record)
 
     def collected(self, run_id: str) -> None:
         """Write down that the results of an ended run are not needed any more."""

@@ -144,6 +144,7 @@ class Run:
             "timeout_s": spec.timeout_s,
             "preload": list(spec.preload),
             "map": spec.map,
+            "recorded": bool(spec.cache),
         }
 
     def look_at_cost(self, now: float) -> None:

@@ -10,12 +10,16 @@ from weakref import WeakValueDictionary
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy.chunks import room_for_lanes
 from jupyter_compute.policy.fit import Grant
+from jupyter_compute.pool.cache import Recorded
 from jupyter_compute.pool.events import EventLog, Follower
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
 from jupyter_compute.pool.record import Run, end_event, new_id, public
 
-__all__ = ["Runs", "UnknownRun"]
+__all__ = ["FROM_CACHE", "Runs", "UnknownRun"]
+
+FROM_CACHE = "cache"
+"""What stands for the machine of a run whose result had been recorded."""
 
 
 class UnknownRun(KeyError):
@@ -54,8 +58,32 @@ class Runs:
         PoolError
             If the journal cannot be written; there is no such run then.
         """
+        run = self._new(spec, grant)
+        self._life.begin(run, grant.notes)
+        return run
+
+    def recall(self, spec: RunSpec, grant: Grant, recorded: Recorded) -> Run:
+        """Take on a run that a recorded result stands for: it has ended already.
+
+        Raises
+        ------
+        PoolError
+            If the journal cannot be written; there is no such run then.
+        """
+        run = self._new(spec, grant)
+        run.state, run.machine, run.envelope = "done", FROM_CACHE, dict(recorded.envelope)
+        run.finished = self._clock.now()
+        run.receipt = run.make_receipt()
+        self._journal.begin(run.id, spec.to_wire(), run.to_record())
+        self._journal.ended(run.id, run.to_record(), FROM_CACHE, {})
+        notes = [{"kind": "note", "text": text} for text in grant.notes]
+        run.log.append([*notes, *recorded.output, end_event(run.to_wire())])
+        self._logs[run.id] = run.log
+        return run
+
+    def _new(self, spec: RunSpec, grant: Grant) -> Run:
         run_id = new_id()
-        run = Run(
+        return Run(
             id=run_id,
             spec=spec,
             log=EventLog(self._path(run_id), self._log_bytes, self._clock.now),
@@ -65,8 +93,6 @@ class Runs:
             memory_high=grant.memory_high,
             most_lanes=room_for_lanes(grant.cpu, grant.memory, grant.offer.cpu, grant.offer.memory),
         )
-        self._life.begin(run, grant.notes)
-        return run
 
     def cancel(self, run_id: str, action: str) -> dict[str, Any]:
         """Ask for the end of a run and return it. An ended one stays as it is."""

@@ -13,6 +13,7 @@ from typing import Any
 import jupyter_compute
 from jupyter_compute import ask, places, settings
 from jupyter_compute.ask import Ask
+from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers.base import Layer
 from jupyter_compute.layers.local import measure
@@ -21,6 +22,7 @@ from jupyter_compute.policy.cost import add
 from jupyter_compute.policy.fit import Grant, fit
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
+from jupyter_compute.pool.cache import Cache, CacheLimits
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
@@ -29,6 +31,7 @@ from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.pool.stored import Stored
 from jupyter_compute.pool.telemetry import Telemetry
 from jupyter_compute.pool.upkeep import Limits, Upkeep
 
@@ -60,8 +63,9 @@ class Service:
         self._receipts = Receipts(self._journal, clock, lambda name: scaler.layers[name].offers())
         self._life = Life(self._journal, clock, abandoned_s, self._run_ended, self._receipts)
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
+        self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
-        self._upkeep = Upkeep(self._journal, self._life.active, limits, clock)
+        self._upkeep = Upkeep(self._journal, self._life.active, self.stored, limits, clock)
         self._engine = Engine(self)
         self._life.attach(self._engine)
         self._requests = 0
@@ -119,7 +123,12 @@ class Service:
 
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run."""
-        run = self.runs.submit(spec, self._grant(spec_ask(spec)))
+        grant = self._grant(spec_ask(spec))
+        self.stored.check(spec.kept)
+        recorded = self.stored.recall(spec.cache)
+        if recorded is not None:
+            return self.runs.recall(spec, grant, recorded)
+        run = self.runs.submit(spec, grant)
         if not self._scaler.machines:
             self._scaler.wake()
         return run
@@ -242,7 +251,18 @@ class Service:
     def _demand(self) -> Mapping[str, int]:
         return {"local": self._engine.demand()}
 
+    def _open_stored(self) -> Stored:
+        max_bytes = ask.parse_memory(settings.get("cache.max-bytes"), "cache.max-bytes")
+        max_age_s = ask.parse_time(settings.get("cache.max-age"), "cache.max-age")
+        limits, blobs = CacheLimits(max_bytes, max_age_s), Blobs(places.blob_dirs())
+        cache = Cache(self._journal.cache, blobs, places.cache_dir(), limits, self._clock)
+        return Stored(self._journal, self._life.active, blobs, cache, self._clock)
+
     def _run_ended(self, run: Run) -> None:
+        try:
+            self.stored.cache.record(run)
+        except (OSError, PoolError):
+            logger.exception("the result of %s was not recorded", run.id)
         self._idle_since = self._clock.monotonic()
         self._upkeep.run_ended()
 

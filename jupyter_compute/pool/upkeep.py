@@ -16,6 +16,7 @@ from jupyter_compute.errors import ComputeError
 from jupyter_compute.model import Clock
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.stored import Stored
 
 __all__ = ["Limits", "Upkeep"]
 
@@ -36,6 +37,8 @@ class Limits:
     results_s: float
     unused_s: float
     blob_bytes: int
+    kept_s: float
+    released_s: float
 
     @classmethod
     def from_settings(cls, get: Callable[[str], Any], memory: int) -> Limits:
@@ -56,6 +59,8 @@ class Limits:
             results_s=ask.parse_time(get("retention.results"), "retention.results"),
             unused_s=ask.parse_time(get("blobs.unused"), "blobs.unused"),
             blob_bytes=memory // 4 if blobs is None else ask.parse_memory(blobs, "blobs.max-bytes"),
+            kept_s=ask.parse_time(get("retention.kept"), "retention.kept"),
+            released_s=ask.parse_time(get("retention.released"), "retention.released"),
         )
 
 
@@ -67,14 +72,22 @@ class Upkeep:
     journal : Journal
     active : mapping
         The active runs, whose blobs stay.
+    stored : Stored
+        What stays between runs.
     limits : Limits
     clock : Clock
     """
 
     def __init__(
-        self, journal: Journal, active: Mapping[str, Run], limits: Limits, clock: Clock
+        self,
+        journal: Journal,
+        active: Mapping[str, Run],
+        stored: Stored,
+        limits: Limits,
+        clock: Clock,
     ) -> None:
         self._journal = journal
+        self._stored = stored
         self._active = active
         self._limits = limits
         self._clock = clock
@@ -95,18 +108,26 @@ class Upkeep:
         self._last, self._run_ended = self._clock.monotonic(), False
         self._task = asyncio.get_running_loop().create_task(self._sweep())
 
-    def pinned(self) -> Collection[str]:
-        """Return the blobs that active runs read, and results nobody has collected."""
+    def pinned(self) -> set[str]:
+        """Return the blobs that active runs read, results nobody has collected, and what is kept."""
         kept = self._journal.waiting_results(self._clock.now() - self._limits.results_s)
+        kept |= self._stored.needed() | self._stored.cache.needed()
         for run in self._active.values():
             kept |= run.blobs
         return kept
 
     async def _sweep(self) -> None:
+        limits = self._limits
         try:
+            self._stored.expire(limits.released_s, limits.kept_s)
+            self._stored.cache.trim()
             pinned = self.pinned()
-            limits = self._limits
+            freed, self._stored.freed = self._stored.freed - pinned, set()
+            left = await asyncio.to_thread(self._blobs.release, freed, _RECENT_S)
+            self._stored.freed |= left
             await asyncio.to_thread(self._blobs.collect, pinned, limits.unused_s, limits.blob_bytes)
+            recorded = self._stored.cache.needed() - self._stored.needed()
+            await asyncio.to_thread(self._blobs.settle, recorded, limits.unused_s)
             self.forget_old_runs()
         except (OSError, ComputeError):
             logger.exception("the upkeep of stored data failed and will be repeated")

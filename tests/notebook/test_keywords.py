@@ -38,6 +38,13 @@ def test_retry_on_may_be_exception_classes():
     assert from_keywords(retry_on=["OSError", Odd]).retry_on == ("OSError", odd)
 
 
+def test_a_function_keeps_what_it_returns():
+    assert from_keywords(keep=True, cache=True) == Options(
+        keep_returned=True, cache=True, given=frozenset({"keep", "cache"})
+    )
+    assert from_keywords(keep=None).merge(from_keywords(keep=True)).keep_returned is False
+
+
 def test_none_as_a_keyword_takes_a_default_back():
     base = from_keywords(timeout="1h", memory="8G..64G", cpu=4)
     again = from_keywords(timeout=None, memory=None).merge(base)
@@ -56,13 +63,14 @@ def test_none_as_a_keyword_takes_a_default_back():
             {"sparkle": 1},
             (
                 "'sparkle' is not a keyword of remote; it has cpu, memory, gpu, disk, on, retries, "
-                "retry_on, retry_delay, timeout, name, quiet"
+                "retry_on, retry_delay, timeout, keep, cache, name, quiet"
             ),
         ),
         ({"bg": "r"}, "bg= is for %%remote cells only; call .submit(...) on the function"),
         ({"memory": 32}, "memory: 32 has no unit: 32 what? 32G or 32GiB"),
         ({"cpu": True}, "cpu: True is not a number > 0, at least 0.1; e.g. 8 or 0.5"),
         ({"quiet": 1}, "quiet: 1 is neither True nor False; e.g. quiet=True"),
+        ({"keep": "x"}, "keep: 'x' is neither True nor False; e.g. keep=True"),
         ({"name": 3}, 'name: 3 is not one line of 1 to 200 characters; e.g. "my run"'),
         ({"retry_on": ()}, "retry_on: a value of type tuple names no exception; e.g. OSError"),
         (

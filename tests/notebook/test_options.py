@@ -144,7 +144,7 @@ REFUSED = [
     (13, "--cpus 8", f"'--cpus' {UNKNOWN}; did you mean --cpu?"),
     (13, "--mem 8G", f"'--mem' {UNKNOWN}; did you mean --memory?"),
     (13, "--mem=8G", f"'--mem' {UNKNOWN}; did you mean --memory?"),
-    (13, "--c 8", f"'--c' {UNKNOWN}; did you mean --cpu or --catch?"),
+    (13, "--c 8", f"'--c' {UNKNOWN}; did you mean --cpu or --catch or --cache?"),
     (13, "--retr 2", f"'--retr' {UNKNOWN}; did you mean --retries or --retry-on or --retry-delay?"),
     (13, "--Memory 8G", f"'--Memory' {UNKNOWN}; did you mean --memory?"),
     (13, "--memroy 8G", f"'--memroy' {UNKNOWN}; did you mean --memory?"),
@@ -289,16 +289,24 @@ def test_every_option_is_read():
     line = (
         "--cpu 2.5 --memory 8G..64G --gpu L4:2 --disk 20G --on ec2 --retries 3 "
         "--retry-on OSError,a.Odd --retry-delay 5s --timeout 1h30m --catch err --in a,b --out x,y "
-        "--keep-partial --bg job --plan --name 'my run' --quiet"
+        "--keep z,w --cache --keep-partial --bg job --plan --name 'my run' --quiet"
     )
     expected = Options(
         cpu=2.5, memory=8 * 10**9, memory_high=64 * 10**9, gpu=2, gpu_name="L4", disk=20 * 10**9,
         on="ec2", retries=3, retry_on=("OSError", "a.Odd"), retry_delay=5.0, timeout=5400.0,
         catch="err", inputs=("a", "b"), outputs=("x", "y"), keep_partial=True, bg="job", plan=True,
+        keep=("z", "w"), cache=True,
         name="my run", quiet=True,
         given=frozenset(option.name for option in OPTIONS) - {"help"},
     )  # fmt: skip
     assert parse_line(line, LAYERS) == expected
+
+
+def test_a_name_cannot_both_stay_and_come_back():
+    with pytest.raises(AskError) as caught:
+        parse_line("--out x,y --keep y,z")
+    message = "--keep: 'y' is in --out too, and a value stays or comes back; name it once"
+    assert str(caught.value) == message
 
 
 def test_an_empty_line_gives_the_defaults():
