@@ -109,6 +109,8 @@ class RunSpec:
     code : str
         Key of the code however it is laid out (`notebook.code`): runs of the same code share
         it. Empty if unknown.
+    chaos : str
+        The failure that its first attempt rehearses (`policy.chaos`); empty if none.
     """
 
     name: str
@@ -128,6 +130,7 @@ class RunSpec:
     preload: tuple[str, ...] = ()
     gpu: int = 0
     code: str = ""
+    chaos: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

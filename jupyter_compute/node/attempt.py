@@ -15,6 +15,7 @@ from typing import Any
 from ..policy.lifecycle import TIMERS
 from . import limits
 from .channel import STACK_SIGNAL, Frames, encode
+from .chaos import Sabotage
 from .nursery import Child
 from .output import Output
 
@@ -81,6 +82,7 @@ class Attempt:
         self._stack = ""
         self._stack_written = asyncio.Event()
         self._trackers: list[int] = []
+        self._sabotage = Sabotage(spec.get("chaos", ""))
 
     def start_failed(self, message: str, hint: str = "") -> None:
         """End without a child ever having run."""
@@ -107,6 +109,7 @@ class Attempt:
         try:
             job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
             job |= {"directories": directories, "grouped": child.group is not None}
+            job["held_s"] = self._sabotage.held_s
             if child.group is not None:
                 child.group.limit(self.spec["memory"])
             with contextlib.suppress(ConnectionError):
@@ -116,6 +119,7 @@ class Attempt:
             await self._over.wait()
         finally:
             watch.cancel()
+            self._sabotage.end()
             self._conclude(child)
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
@@ -186,6 +190,20 @@ class Attempt:
                 await self._stop_at_limit(child, "timeout")
                 return
 
+    def say(self, text: str) -> None:
+        """Add a note to the run."""
+        self._output.event({"kind": "note", "text": text})
+
+    async def crash(self) -> None:
+        """Kill the child, as if somebody else had."""
+        if not self._stop_reason:
+            self._signal(signal.SIGKILL)
+
+    async def outgrow(self) -> None:
+        """End the attempt as one that takes more memory than it may."""
+        if self._child is not None:
+            await self._stop_at_limit(self._child, "memory")
+
     async def _stop_at_limit(self, child: Child, reason: str) -> None:
         """Ask where the code is, and kill it."""
         if self._stop_reason or self._over.is_set():
@@ -246,6 +264,7 @@ class Attempt:
     def _hear(self, event: dict[str, Any]) -> None:
         if event["kind"] == "executing":
             self._executing = time.monotonic()
+            self._sabotage.begin(self)
         elif event["kind"] == "finishing":
             assert self._child is not None
             assert self._child.group is not None
@@ -281,17 +300,19 @@ class Attempt:
 
     def _died(self, code: int) -> dict[str, Any]:
         number = signal.Signals(-code).name if code < 0 else None
-        memory = self._stop_reason == "memory"
+        reason = self._stop_reason or "crash"
+        memory = reason == "memory"
+        on_purpose = self._sabotage.blame(reason)
         return {
             "outcome": "died",
-            "reason": self._stop_reason or "crash",
-            "peak": self.use.memory_peak,
+            "reason": reason,
+            "peak": None if memory and on_purpose else self.use.memory_peak,
             "limit": self.spec["memory"] if memory else self.spec["timeout_s"],
             "signal": None if self._stop_reason else number,
             "exit_code": code if code >= 0 else None,
             "stack": _user_stack(self._stack),
             "tail": self._output.recent[-2000:],
-            "message": "",
+            "message": on_purpose,
         }
 
     def _finish(self, envelope: dict[str, Any]) -> None:
@@ -327,4 +348,5 @@ def _user_stack(text: str) -> str:
         and not line.startswith(("Extension modules", '  File "<string>"'))
         and not any(part in line for part in ours)
     ]
-    return "\n".join(lines)
+    # Without a frame of it there is only the thread's name.
+    return "\n".join(lines) if any(line.startswith("  File ") for line in lines) else ""

@@ -155,9 +155,12 @@ def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any])
         return outcome.not_loaded(error)
     inputs = Inputs(payload["values"], namespace, job["blobs"], maps)
     channel.event({"kind": "executing"})
+    before_s, after_s = job["held_s"]
+    time.sleep(before_s)
 
     def finishing() -> None:
         """Have the kernel's limit lifted: what is returned is not part of the ask."""
+        time.sleep(after_s)
         if job["grouped"]:
             channel.event({"kind": "finishing"})
             channel.receive()

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from ..ask import exact_memory, format_cpu
 from ..errors import AskError
-from . import doctor, plan, session, submission, tables
+from . import chaos, doctor, plan, session, submission, tables
 from .client import Client
 from .options import DEFAULTABLE, Options, help_text, parse_line
 from .output import shell
@@ -28,6 +28,8 @@ _HELP = """\
 %compute attach ID [NAME]    a run again, bound to NAME; its output is replayed
 %compute cancel ID|all       end a run
 %compute machines            the machines of the pool
+%compute chaos [FAILURE]     let the next run rehearse a failure, to see its retries work:
+                             kill, oom, slow [TIME] or lose-machine; off takes it back
 %compute stop                end the pool, when no run is active
 %compute doctor              check that everything works, and say what to do if not"""
 
@@ -74,6 +76,8 @@ def _status(rest: str) -> None:
     status = quiet.status()
     _print(tables.machines(status["machines"]))
     _print(tables.runs(status["runs"]))
+    if session.armed() is not None:
+        _chaos("")
 
 
 def _defaults(rest: str) -> None:
@@ -144,6 +148,10 @@ def _machines(rest: str) -> None:
     _print(tables.machines(quiet.status()["machines"] if quiet.answers() else []))
 
 
+def _chaos(rest: str) -> None:
+    _print(chaos.command(rest))
+
+
 def _stop(rest: str) -> None:
     _nothing_more("stop", rest)
     quiet = Client(start=False)
@@ -169,6 +177,7 @@ _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "attach": _attach,
     "cancel": _cancel,
     "machines": _machines,
+    "chaos": _chaos,
     "stop": _stop,
     "doctor": _doctor,
 }

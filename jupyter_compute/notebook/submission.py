@@ -132,9 +132,10 @@ def _spec(
     cell: str = "",
     detached: bool = False,
 ) -> RunSpec:
+    layer = options.on or settings.get("layer")
     return RunSpec(
         name=(options.name or label)[:_LONGEST_NAME],
-        layer=options.on or settings.get("layer"),
+        layer=layer,
         cpu=options.cpu,
         memory=options.memory,
         memory_high=options.memory_high,
@@ -150,6 +151,7 @@ def _spec(
         cell=cell,
         preload=payload.preload(),
         code=code,
+        chaos=session.take_chaos(layer),
     )
 
 

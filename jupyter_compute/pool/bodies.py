@@ -13,6 +13,7 @@ from jupyter_compute.ask import Ask, make_ask, parse_memory, show
 from jupyter_compute.blobs import HASH
 from jupyter_compute.errors import AskError, ComputeError
 from jupyter_compute.model import RunSpec
+from jupyter_compute.policy import chaos
 
 __all__ = ["RUN_ID", "read_body", "read_plan", "read_spec", "spec_ask"]
 
@@ -53,6 +54,8 @@ def read_spec(wire: Mapping[str, Any]) -> RunSpec:
     except (TypeError, ValueError) as error:
         raise ComputeError(f"this is not a run: {error}") from error
     spec_ask(spec)
+    if spec.chaos:
+        chaos.check_layer(chaos.read(spec.chaos), spec.layer)
     return spec
 
 
@@ -146,4 +149,5 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "preload": _names,
     "gpu": _whole,
     "code": lambda value: value == "" or _hash(value),
+    "chaos": _text,
 }

@@ -126,6 +126,7 @@ class Run:
             "memory": self.memory,
             "timeout_s": spec.timeout_s,
             "preload": list(spec.preload),
+            "chaos": spec.chaos if self.attempt == 1 else "",
         }
 
     def add_usage(self, envelope: Mapping[str, Any], now: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from jupyter_compute.model import Clock, RunSpec
+from jupyter_compute.policy import chaos
 from jupyter_compute.policy.fit import Grant
 from jupyter_compute.pool.events import EventLog, Follower
 from jupyter_compute.pool.journal import Journal
@@ -62,7 +63,10 @@ class Runs:
             memory=grant.memory,
             memory_high=grant.memory_high,
         )
-        self._life.begin(run, grant.notes)
+        notes = list(grant.notes)
+        if spec.chaos:
+            notes.append(f"chaos: {chaos.read(spec.chaos).plan}")
+        self._life.begin(run, notes)
         return run
 
     def cancel(self, run_id: str, action: str) -> dict[str, Any]:
