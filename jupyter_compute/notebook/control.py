@@ -69,6 +69,8 @@ def introduce(line: str) -> None:
 
 def _status(rest: str) -> None:
     _nothing_more("status", rest)
+    if session.armed() is not None:
+        _chaos("")
     quiet = Client(start=False)
     if not quiet.answers():
         _print("no pool is running; the first %%remote cell starts one")
@@ -76,8 +78,6 @@ def _status(rest: str) -> None:
     status = quiet.status()
     _print(tables.machines(status["machines"]))
     _print(tables.runs(status["runs"]))
-    if session.armed() is not None:
-        _chaos("")
 
 
 def _defaults(rest: str) -> None:

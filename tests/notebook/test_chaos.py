@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 import services
+from homes import Home
 from kernels import Kernel, Reply, ok
 
 pytestmark = pytest.mark.slow
@@ -15,6 +18,14 @@ def kernel(shared_kernel: Kernel) -> Kernel:
     """The shared kernel, with the extension loaded and no names."""
     ok(shared_kernel.run("%compute chaos off"))
     return shared_kernel
+
+
+@pytest.fixture
+def own(home: Home) -> Iterator[Kernel]:
+    """A kernel with a pool of its own."""
+    made = Kernel(home)
+    yield made
+    made.close()
 
 
 def _notes(reply: Reply) -> str:
@@ -104,29 +115,28 @@ def test_a_slow_attempt_can_be_interrupted(kernel: Kernel) -> None:
     assert kernel.finish(reply, 10).ename == "KeyboardInterrupt"
 
 
-def test_a_lost_machine_is_replaced_and_its_neighbours_are_rerun(home: object) -> None:
-    own = Kernel(home)  # type: ignore[arg-type]
+def test_a_lost_machine_is_replaced_and_its_neighbours_are_rerun(own: Kernel, home: Home) -> None:
     ok(own.run("%load_ext jupyter_compute"))
-    neighbour = own.run("%%remote --bg job --cpu 0.5\nimport time\ntime.sleep(1.5)\nprint('end')")
+    wait = "import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)"
+    neighbour = own.run(f"%%remote --bg job --cpu 0.5\n{wait}\nprint('end')")
     own.wait_for(lambda: "running" in neighbour.status_lines[-1])
     run_id = ok(own.run("print(job.id)")).stdout.strip()
     armed = ok(own.run("%compute chaos lose-machine")).stdout
     assert "every other run on that machine is rerun too" in armed
-    assert f"running now: {run_id} import time" in armed
+    assert f"running now: {run_id} import os, time" in armed
     before = services.ask("GET", "/v1/status").json["machines"][0]["id"]
     reply = ok(own.run("%%remote --cpu 0.5\n1 + 1"))
     assert reply.result == "2"
     assert "chaos: the machine was killed on purpose" in _notes(reply)
     assert "rerun 1 of 3, not counted as a retry" in _notes(reply)
+    (home.notebooks / "go").touch()
     own.wait_for(lambda: neighbour.status_lines[-1].startswith("✓ "))
     assert neighbour.stdout == "end\n"
     assert "the machine was killed on purpose, for r-" in neighbour.status_lines[-1]
     assert services.ask("GET", "/v1/status").json["machines"][0]["id"] != before
-    own.close()
 
 
 def test_calls_and_background_calls_are_hit_too(kernel: Kernel) -> None:
-    kernel.run("from jupyter_compute import remote\n@remote(retries=1, retry_delay=0.1)")
     code = "from jupyter_compute import remote\n@remote(retries=1, retry_delay='0.1s')\ndef f(x): return 2 * x"
     ok(kernel.run(code))
     kernel.run("%compute chaos kill")

@@ -37,7 +37,7 @@ def test_slow_may_say_how_long(text, pause_s):
         ("kill now", "kill takes nothing more, but 'now' follows"),
         ("slow 1 parsec", "1 parsec"),
         ("slow -1s", "-1s"),
-        ("slow 2h", "is more than 10 m, e.g. slow 30s"),
+        ("slow 2h", "is more than 10 min, e.g. slow 30s"),
     ],
 )
 def test_other_words_are_refused_with_what_would_do(text, message):
