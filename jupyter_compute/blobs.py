@@ -7,6 +7,7 @@ share the directories: a value moves by memory map, never through a socket.
 
 from __future__ import annotations
 
+import errno
 import io
 import mmap
 import os
@@ -18,6 +19,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import xxhash
+
+from jupyter_compute.ask import format_memory
 
 __all__ = ["HASH", "Blobs", "hash_of"]
 
@@ -76,7 +79,8 @@ class Blobs:
         Raises
         ------
         OSError
-            If no directory has room (``errno.ENOSPC``); nothing is left behind.
+            If no directory takes them. It says how much had no room, and where; nothing is
+            left behind.
         """
         name = hash_of(data)
         if not self.has(name):
@@ -147,9 +151,9 @@ class Blobs:
                 continue
             try:
                 _write_file(directory, name, data)
-            except OSError:
+            except OSError as error:
                 if number == last:
-                    raise
+                    raise _unstored(error, directory, data.nbytes) from error
             else:
                 return
 
@@ -163,6 +167,13 @@ class Blobs:
                 except FileNotFoundError:
                     continue
                 yield path, status.st_mtime, status.st_size
+
+
+def _unstored(error: OSError, directory: Path, size: int) -> OSError:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    free = format_memory(shutil.disk_usage(directory).free)
+    return OSError(error.errno, f"no room for {format_memory(size)}, {free} are free", directory)
 
 
 def _remove_unless_used(path: Path, since: float) -> bool:

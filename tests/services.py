@@ -147,6 +147,16 @@ def _listens() -> bool:
         return probe.connect_ex(str(places.socket())) == 0
 
 
+def node() -> int:
+    """Return the process of the service's local machine."""
+    (machine,) = ask("GET", "/v1/status").json["machines"]
+    pid = ask("GET", "/v1/info").json["pid"]
+    children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    nodes = [c for c in children.split() if machine["id"] in Path(f"/proc/{c}/cmdline").read_text()]
+    assert len(nodes) == 1
+    return int(nodes[0])
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a service as the system would, and wait until it has."""
     process.terminate()

@@ -109,8 +109,7 @@ def finished(
             bundle |= {"has_last": False, "last": None}
         bundle["values"] = {n: v for n, v in written.values.items() if n not in unsent}
         dumped = written.dump(bundle, namespace)
-    payload, buffers = values.store(blobs, dumped)
-    return {"outcome": "ok", "payload": payload, "blobs": buffers, "notes": notes}
+    return _stored(blobs, dumped) | {"notes": notes}
 
 
 def returned(
@@ -123,7 +122,18 @@ def returned(
         return not_returned(
             {"the returned value": _culprit("the returned value", value, namespace)}
         )
-    payload, buffers = values.store(blobs, dumped)
+    return _stored(blobs, dumped)
+
+
+def _stored(blobs: Blobs, dumped: Dumped) -> dict[str, Any]:
+    try:
+        payload, buffers = values.store(blobs, dumped)
+    except OSError as error:
+        return {
+            "outcome": "died",
+            "reason": "transfer",
+            "message": f"the result cannot be stored: {error.strerror}: {error.filename}",
+        }
     return {"outcome": "ok", "payload": payload, "blobs": buffers}
 
 
@@ -155,8 +165,8 @@ def failed(
     dumped = _dump_error(bundle, namespace)
     if dumped is None and bundle.pop("values", None):
         dumped = _dump_error({"error": error}, namespace)
-    if dumped is not None:
-        envelope["payload"], envelope["blobs"] = values.store(blobs, dumped)
+    if dumped is not None and (found := _stored(blobs, dumped))["outcome"] == "ok":
+        envelope["payload"], envelope["blobs"] = found["payload"], found["blobs"]
     return envelope
 
 

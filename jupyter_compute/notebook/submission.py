@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -68,18 +69,19 @@ def prepare_cell(
         If they take more memory than the run asks for.
     """
     try:
-        packed = payload.pack_cell(
-            session.blobs(),
-            namespace,
-            source=source,
-            filename=filename,
-            reads=reads,
-            withheld=frozenset(withheld),
-            out=options.outputs,
-            keep_partial=options.keep_partial,
-            interactivity=interactivity,
-            most_bytes=_memory(options),
-        )
+        with _storing():
+            packed = payload.pack_cell(
+                session.blobs(),
+                namespace,
+                source=source,
+                filename=filename,
+                reads=reads,
+                withheld=frozenset(withheld),
+                out=options.outputs,
+                keep_partial=options.keep_partial,
+                interactivity=interactivity,
+                most_bytes=_memory(options),
+            )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
     _refuse_open_files(packed.inputs)
@@ -105,15 +107,16 @@ def prepare_call(
         If they take more memory than the run asks for.
     """
     try:
-        packed = payload.pack_call(
-            session.blobs(),
-            namespace,
-            function,
-            args,
-            kwargs,
-            withheld=frozenset(held_back(namespace)),
-            most_bytes=_memory(options),
-        )
+        with _storing():
+            packed = payload.pack_call(
+                session.blobs(),
+                namespace,
+                function,
+                args,
+                kwargs,
+                withheld=frozenset(held_back(namespace)),
+                most_bytes=_memory(options),
+            )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
     named = {f"argument {number}": value for number, value in enumerate(args, 1)}
@@ -153,6 +156,17 @@ def _spec(
         code=code,
         chaos=session.take_chaos(layer),
     )
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TransferError(
+            f"the inputs cannot be stored: {error.strerror}: {error.filename}",
+            hint="make room there, or make the values inside the run",
+        ) from None
 
 
 def _memory(options: Options) -> int:
