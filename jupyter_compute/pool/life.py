@@ -169,6 +169,8 @@ class Life:
             if abandoned and not (run.spec.detached or run.cancelled):
                 run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
                 self.cancel(run, "kill")
+            elif run in self._suspects:
+                continue
             elif run.waits and now - run.explained >= _REASON_S:
                 run.explained = now
                 self._explain(run, no_machine(run))

@@ -32,6 +32,9 @@ class Suspects:
         self._tried: Run | None = None
         self._line: deque[Run] = deque()
 
+    def __contains__(self, run: object) -> bool:
+        return any(other is run for other in self._line)
+
     def take(self, run: Run) -> None:
         """Queue the run's attempt, once no other suspect may kill its machine."""
         run.timer = None
