@@ -145,6 +145,8 @@ def test_row_18_neighbours_of_such_a_cell_are_not_taken_for_it(kernel: Kernel, h
     first = _neighbour(kernel)
     reply = kernel.start(f"%%remote --cpu 0.5\n{_POISON}")
     kernel.wait_for(lambda: "machine was lost" in first.status_lines[-1])
+    why = "does not kill its machine"
+    kernel.wait_for(lambda: any(why in li for li in first.status_lines + reply.status_lines))
     (home.notebooks / "go").touch()
     assert kernel.finish(reply).ename == "MachineLost"
     assert "seems to kill its machine" in reply.evalue

@@ -132,6 +132,7 @@ def test_a_lost_machine_is_replaced_and_its_neighbours_are_rerun(own: Kernel, ho
     (home.notebooks / "go").touch()
     own.wait_for(lambda: neighbour.status_lines[-1].startswith("✓ "))
     assert neighbour.stdout == "end\n"
+    assert not any("does not kill" in line for line in reply.status_lines + neighbour.status_lines)
     assert "the machine was killed on purpose, for r-" in neighbour.status_lines[-1]
     assert services.ask("GET", "/v1/status").json["machines"][0]["id"] != before
 
