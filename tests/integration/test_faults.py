@@ -152,6 +152,7 @@ def test_row_18_neighbours_of_such_a_cell_are_not_taken_for_it(kernel: Kernel, h
     assert "seems to kill its machine" in reply.evalue
     kernel.wait_for(lambda: first.status_lines[-1].startswith("✓"))
     assert _attempts(kernel) <= 3
+    assert ok(kernel.run("%%remote\n1")).result == "1"
     (machine,) = services.ask("GET", "/v1/status").json["machines"]
     assert machine["id"].endswith("-3")
 
