@@ -7,6 +7,7 @@ share the directories: a value moves by memory map, never through a socket.
 
 from __future__ import annotations
 
+import errno
 import io
 import mmap
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import xxhash
+
+from jupyter_compute.ask import format_memory
 
 __all__ = ["HASH", "Blobs", "hash_of"]
 
@@ -77,7 +80,8 @@ class Blobs:
         Raises
         ------
         OSError
-            If no directory has room (``errno.ENOSPC``); nothing is left behind.
+            If no directory takes them. It says how much had no room, and where; nothing is
+            left behind.
         """
         name = hash_of(data)
         if not self.has(name):
@@ -198,9 +202,9 @@ class Blobs:
                 continue
             try:
                 _write_file(directory, name, data)
-            except OSError:
+            except OSError as error:
                 if number == last:
-                    raise
+                    raise _unstored(error, directory, data.nbytes) from error
             else:
                 return
 
@@ -214,6 +218,13 @@ class Blobs:
                 except FileNotFoundError:
                     continue
                 yield path, status.st_mtime, status.st_size
+
+
+def _unstored(error: OSError, directory: Path, size: int) -> OSError:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    free = format_memory(shutil.disk_usage(directory).free)
+    return OSError(error.errno, f"no room for {format_memory(size)}, {free} are free", directory)
 
 
 def _remove_unless_used(path: Path, since: float) -> bool:

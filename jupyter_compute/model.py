@@ -123,6 +123,8 @@ class RunSpec:
         Ids of the kept values that it reads.
     cache : str
         Key under which its result is looked up and recorded; empty if it is not to be.
+    chaos : str
+        The failure that its first attempt rehearses (`policy.chaos`); empty if none.
     """
 
     name: str
@@ -147,6 +149,7 @@ class RunSpec:
     sent: int = 0
     kept: tuple[str, ...] = ()
     cache: str = ""
+    chaos: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

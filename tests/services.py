@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from jupyter_compute.blobs import Blobs
 from jupyter_compute.notebook import payload
 
 PATIENCE_S = 30.0
+PROGRAM = ("-m", "jupyter_compute.pool")
 
 _open: list[Stream] = []
 
@@ -120,19 +121,19 @@ def spec(source: str, **fields: Any) -> dict[str, Any]:
     return wire | fields
 
 
-def start(**variables: str) -> subprocess.Popen[bytes]:
+def start(program: Sequence[str] = PROGRAM, **variables: str) -> subprocess.Popen[bytes]:
     """Start a service process in the current home, and return once it answers."""
-    process = launch(**variables)
+    process = launch(program, **variables)
     wait_until(lambda: _listens() or process.poll() is not None)
     assert ask("GET", "/v1/info").json["pid"] == process.pid
     return process
 
 
-def launch(**variables: str) -> subprocess.Popen[bytes]:
+def launch(program: Sequence[str] = PROGRAM, **variables: str) -> subprocess.Popen[bytes]:
     """Start a service process in the current home."""
     with places.service_log().open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "jupyter_compute.pool"],
+            [sys.executable, *program],
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -145,6 +146,16 @@ def launch(**variables: str) -> subprocess.Popen[bytes]:
 def _listens() -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(places.socket())) == 0
+
+
+def node() -> int:
+    """Return the process of the service's local machine."""
+    (machine,) = ask("GET", "/v1/status").json["machines"]
+    pid = ask("GET", "/v1/info").json["pid"]
+    children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    nodes = [c for c in children.split() if machine["id"] in Path(f"/proc/{c}/cmdline").read_text()]
+    assert len(nodes) == 1
+    return int(nodes[0])
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jupyter_compute.model import Offer
 
-__all__ = ["Layer", "Machine"]
+__all__ = ["Layer", "Machine", "Rehearsing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +88,11 @@ class Layer(Protocol):
 
         One that is gone is listed until `terminate` has said so once.
         """
+
+
+@runtime_checkable
+class Rehearsing(Protocol):
+    """A layer on which the loss of a machine can be rehearsed."""
+
+    def lose(self, machine_id: str) -> None:
+        """Kill a machine at once and without notice. One that is gone stays so."""

@@ -164,6 +164,13 @@ class LocalLayer:
             del self._nodes[machine_id]
             return True
 
+    def lose(self, machine_id: str) -> None:
+        """Kill the node; its fork servers see that, and end with all their children."""
+        with self._lock:
+            node = self._nodes.get(machine_id)
+            if node is not None:
+                node.process.kill()
+
     def list(self) -> Sequence[Machine]:
         """Return the node processes that this process has started."""
         with self._lock:

@@ -16,6 +16,7 @@ from typing import Any
 from ..policy.lifecycle import TIMERS
 from . import limits
 from .channel import STACK_SIGNAL, Frames, encode
+from .chaos import Sabotage
 from .nursery import Child
 from .output import Output
 
@@ -87,6 +88,7 @@ class Attempt:
         self._trackers: list[int] = []
         self._messages = b""
         self._sending: asyncio.Future[None] | None = None
+        self._sabotage = Sabotage(spec.get("chaos", ""))
 
     def start_failed(self, message: str, hint: str = "") -> None:
         """End without a child ever having run."""
@@ -121,6 +123,7 @@ class Attempt:
             watch.cancel()
             if self._sending is not None:
                 self._sending.cancel()
+            self._sabotage.end()
             self._conclude(child)
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
@@ -214,6 +217,20 @@ class Attempt:
                 await self._stop_at_limit(child, "timeout")
                 return
 
+    def say(self, text: str) -> None:
+        """Add a note to the run."""
+        self._output.event({"kind": "note", "text": text})
+
+    async def crash(self) -> None:
+        """Kill the child, as if somebody else had."""
+        if not self._stop_reason:
+            self._signal(signal.SIGKILL)
+
+    async def outgrow(self) -> None:
+        """End the attempt as one that takes more memory than it may."""
+        if self._child is not None:
+            await self._stop_at_limit(self._child, "memory")
+
     async def _stop_at_limit(self, child: Child, reason: str) -> None:
         """Ask where the code is, and kill it."""
         if self._stop_reason or self._over.is_set():
@@ -274,6 +291,7 @@ class Attempt:
     def _hear(self, event: dict[str, Any]) -> None:
         if event["kind"] == "executing":
             self._executing = time.monotonic()
+            self._sabotage.begin(self)
         elif event["kind"] in {"piece", "ready"}:
             if event.get("over"):
                 self._executing = None
@@ -314,17 +332,19 @@ class Attempt:
 
     def _died(self, code: int) -> dict[str, Any]:
         number = signal.Signals(-code).name if code < 0 else None
-        memory = self._stop_reason == "memory"
+        reason = self._stop_reason or "crash"
+        memory = reason == "memory"
+        on_purpose = self._sabotage.blame(reason)
         return {
             "outcome": "died",
-            "reason": self._stop_reason or "crash",
-            "peak": self.use.memory_peak,
+            "reason": reason,
+            "peak": None if memory and on_purpose else self.use.memory_peak,
             "limit": self.spec["memory"] if memory else self.spec["timeout_s"],
             "signal": None if self._stop_reason else number,
             "exit_code": code if code >= 0 else None,
             "stack": _user_stack(self._stack),
             "tail": self._output.recent[-2000:],
-            "message": "",
+            "message": on_purpose,
         }
 
     def _finish(self, envelope: dict[str, Any]) -> None:
@@ -360,4 +380,5 @@ def _user_stack(text: str) -> str:
         and not line.startswith(("Extension modules", '  File "<string>"'))
         and not any(part in line for part in ours)
     ]
-    return "\n".join(lines)
+    # Without a frame of it there is only the thread's name.
+    return "\n".join(lines) if any(line.startswith("  File ") for line in lines) else ""

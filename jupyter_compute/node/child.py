@@ -167,10 +167,12 @@ def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any])
     if payload["kind"] == "map":
         namespace.update(inputs)
         lane = Lane(shell, channel, blobs, payload["function"], inputs.keys(), job["run"], kept)
-        return lane.serve() | {"notes": notes}
+        return lane.serve(job["held_s"]) | {"notes": notes}
+    before_s, after_s = job["held_s"]
 
     def finishing() -> None:
         """Have the kernel's limit lifted: what is returned is not part of the ask."""
+        time.sleep(after_s)
         if job["grouped"]:
             channel.event({"kind": "finishing"})
             channel.receive()
@@ -178,10 +180,12 @@ def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any])
     if payload["kind"] == "call":
         changes = Inputs(inputs, namespace, job["blobs"], maps, kept) if kept.values else None
         channel.event({"kind": "executing"})
+        time.sleep(before_s)
         envelope = _call(shell, blobs, payload, changes, finishing)
     else:
         given = Inputs(inputs, namespace, job["blobs"], maps, kept)
         channel.event({"kind": "executing"})
+        time.sleep(before_s)
         envelope = _cell(shell, blobs, payload, given, finishing)
     envelope["notes"] = notes + envelope.get("notes", [])
     return envelope

@@ -73,9 +73,15 @@ class Lane:
         self._chunk: tuple[int, list[tuple[Any, ...]]] = (0, [])
         self._loop = asyncio.new_event_loop()
         self._pid = os.getpid()
+        self._before_s = self._after_s = 0.0
 
-    def serve(self) -> dict[str, Any]:
+    def serve(self, held_s: tuple[float, float]) -> dict[str, Any]:
         """Work until the node says that there is nothing more; return the envelope.
+
+        Parameters
+        ----------
+        held_s : tuple of float
+            How long to wait before the first item and after it, to rehearse a failure.
 
         Raises
         ------
@@ -83,6 +89,7 @@ class Lane:
             When the run is interrupted.
         """
         asyncio.set_event_loop(self._loop)
+        self._before_s, self._after_s = held_s
         self._channel.event({"kind": "ready"})
         while (message := self._channel.receive()) is not None and "n" in message:
             self._work(message)
@@ -110,10 +117,17 @@ class Lane:
             if careful or now - told > _TELL_S:
                 self._channel.event({"kind": "executing"})
                 told = now
+            self._hold(self._before_s)
             self._one(items[index], piece)
+            self._hold(self._after_s)
+            self._before_s = self._after_s = 0.0
         self._shell.events.trigger("post_execute")
         self._shell.events.trigger("post_run_cell", None)
         self._send(message, piece, time.monotonic(), over=True)
+
+    def _hold(self, seconds: float) -> None:
+        if seconds:
+            time.sleep(seconds)
 
     def _one(self, arguments: tuple[Any, ...], piece: _Piece) -> None:
         """Run one item. What it raises is its result; only an interrupt is not."""

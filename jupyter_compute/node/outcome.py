@@ -144,14 +144,7 @@ def finished(
             bundle |= {"has_last": False, "last": None}
         bundle["values"] = {n: v for n, v in written.values.items() if n not in unsent}
         dumped = written.dump(bundle, namespace)
-    payload, buffers = values.store(blobs, dumped)
-    return {
-        "outcome": "ok",
-        "payload": payload,
-        "blobs": buffers,
-        "notes": notes,
-        "kept": keeping.entries,
-    }
+    return _stored(blobs, dumped) | {"notes": notes, "kept": keeping.entries}
 
 
 def returned(
@@ -177,8 +170,24 @@ def returned(
     except Exception:  # noqa: BLE001 - any object's own code may run here
         refused = {_RETURNED: _culprit(_RETURNED, value, namespace)}
         return not_returned(refused, "kept" if keep else "brought back")
-    payload, buffers = values.store(blobs, dumped)
-    return {"outcome": "ok", "payload": payload, "blobs": buffers, "kept": keeping.entries}
+    return _stored(blobs, dumped) | {"kept": keeping.entries}
+
+
+def _stored(blobs: Blobs, dumped: Dumped) -> dict[str, Any]:
+    try:
+        payload, buffers = values.store(blobs, dumped)
+    except OSError as error:
+        return no_room(error)
+    return {"outcome": "ok", "payload": payload, "blobs": buffers}
+
+
+def no_room(error: OSError) -> dict[str, Any]:
+    """Return the envelope of an attempt whose result finds no room in the store."""
+    return {
+        "outcome": "died",
+        "reason": "transfer",
+        "message": f"the result cannot be stored: {error.strerror}: {error.filename}",
+    }
 
 
 def dump_items(
@@ -253,8 +262,8 @@ def failed(
     dumped = _dump_error(bundle, namespace)
     if dumped is None and bundle.pop("values", None):
         dumped = _dump_error({"error": error}, namespace)
-    if dumped is not None:
-        envelope["payload"], envelope["blobs"] = values.store(blobs, dumped)
+    if dumped is not None and (found := _stored(blobs, dumped))["outcome"] == "ok":
+        envelope["payload"], envelope["blobs"] = found["payload"], found["blobs"]
     return envelope
 
 

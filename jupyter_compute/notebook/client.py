@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -42,6 +42,8 @@ class Client:
     ----------
     start : bool
         Start the service when it does not run. If False, calls then raise `PoolError`.
+    refused : callable, optional
+        Called with a run that was submitted and not taken on.
 
     Notes
     -----
@@ -49,8 +51,11 @@ class Client:
     service cannot be reached or started, or has another version and active runs.
     """
 
-    def __init__(self, *, start: bool = True) -> None:
+    def __init__(
+        self, *, start: bool = True, refused: Callable[[RunSpec], None] = lambda _: None
+    ) -> None:
         self._start = start
+        self._refused = refused
         self._idle = _Idle()
         self._reached = False
 
@@ -61,7 +66,14 @@ class Client:
 
     def submit(self, spec: RunSpec) -> Iterator[Event]:
         """Submit a run and follow it: `accepted` with its id first, `end` last."""
-        return self._follow("POST", "/v1/runs", spec.to_wire(), "", 0)
+        accepted = False
+        try:
+            for event in self._follow("POST", "/v1/runs", spec.to_wire(), "", 0):
+                accepted = True
+                yield event
+        finally:
+            if not accepted:
+                self._refused(spec)
 
     def submit_only(self, spec: RunSpec) -> str:
         """Submit a run and return its id at once."""

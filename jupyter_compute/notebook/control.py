@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from ..ask import exact_memory, format_cpu
 from ..errors import AskError
-from . import cost, doctor, plan, session, stored, submission, tables
+from . import chaos, cost, doctor, plan, session, stored, submission, tables
 from .client import Client
 from .options import DEFAULTABLE, Options, help_text, parse_line
 from .output import shell
@@ -32,6 +32,8 @@ _HELP = """\
 %compute drop ID|all         drop a kept value, or all that no run reads
 %compute cache [clear]       the results that --cache has recorded; clear forgets them
 %compute machines            the machines of the pool
+%compute chaos [FAILURE]     let the next run rehearse a failure, to see its retries work:
+                             kill, oom, slow [TIME] or lose-machine; off takes it back
 %compute stop                end the pool, when no run is active
 %compute doctor              check that everything works, and say what to do if not"""
 
@@ -71,6 +73,8 @@ def introduce(line: str) -> None:
 
 def _status(rest: str) -> None:
     _nothing_more("status", rest)
+    if session.armed() is not None:
+        _chaos("")
     quiet = Client(start=False)
     if not quiet.answers():
         _print("no pool is running; the first %%remote cell starts one")
@@ -156,6 +160,10 @@ def _machines(rest: str) -> None:
     _print(tables.machines(quiet.status()["machines"] if quiet.answers() else []))
 
 
+def _chaos(rest: str) -> None:
+    _print(chaos.command(rest))
+
+
 def _stop(rest: str) -> None:
     _nothing_more("stop", rest)
     quiet = Client(start=False)
@@ -185,6 +193,7 @@ _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "drop": stored.drop,
     "cache": stored.cache,
     "machines": _machines,
+    "chaos": _chaos,
     "stop": _stop,
     "doctor": _doctor,
 }

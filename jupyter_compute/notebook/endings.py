@@ -51,7 +51,8 @@ def failure(envelope: Mapping[str, Any], run_id: str, *, cancelled: bool = False
         case "lost":
             return MachineLost(
                 envelope.get("message") or "the machine was lost, more often than is rerun",
-                hint="run the cell again; `%compute machines` shows what there is",
+                hint=envelope.get("hint")
+                or "run the cell again; `%compute machines` shows what there is",
             )
         case "transfer":
             return TransferError(
@@ -105,6 +106,7 @@ def _out_of_memory(envelope: Mapping[str, Any]) -> ComputeError:
     used = f"the run used {format_memory(peak)}" if peak else "the run ran out of memory"
     low, double, high = (exact_memory(_tidy(limit * times)) for times in (1, 2, 4))
     message = f"{used}, with --memory {low} ({format_memory(limit)}) asked for"
+    message += _said(envelope)
     stack = legible(str(envelope.get("stack", "")))
     if stack:
         message += f"; it was here:\n{stack}\n"
@@ -114,6 +116,11 @@ def _out_of_memory(envelope: Mapping[str, Any]) -> ComputeError:
         peak=peak,
         limit=limit,
     )
+
+
+def _said(envelope: Mapping[str, Any]) -> str:
+    """Return what else the machine had to say of the end, in parentheses."""
+    return f" ({envelope['message']})" if envelope.get("message") else ""
 
 
 def _tidy(size: int) -> int:
@@ -126,6 +133,7 @@ def _timed_out(envelope: Mapping[str, Any]) -> ComputeError:
     message = "the run took longer than its timeout"
     if limit:
         message += f" of {format_time(limit)}"
+    message += _said(envelope)
     if stack:
         message += f"; it was here:\n{stack}\n"
     return TimedOut(message, hint="ask for more with --timeout", limit=limit)
@@ -138,6 +146,7 @@ def _crashed(envelope: Mapping[str, Any]) -> ComputeError:
         message = f"the process of the run was ended by {signal}"
     elif code is not None:
         message = f"the process of the run ended itself with exit code {code}"
+    message += _said(envelope)
     stack = legible(str(envelope.get("stack", "")))
     tail = str(envelope.get("tail", "")).strip("\n")[-_TAIL:]
     if stack:

@@ -207,10 +207,11 @@ class RemoteFunction(Generic[P, R]):
         __tracebackhide__ = True
         from . import session
         from .status import Status
+        from .waiting import in_thread
 
         prepared, options, status = self._prepare(args, kwargs), self._resolved(), Status()
         try:
-            return await asyncio.to_thread(_wait, prepared, options, status, self.caught)
+            return await in_thread(_wait, prepared, options, status, self.caught)
         except asyncio.CancelledError:
             if status.run_id:
                 session.client().cancel(status.run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Generator
@@ -13,10 +12,12 @@ from ..model import ENDED, Receipt, RunState
 from . import session
 from .client import Client, Event
 from .follow import Ending, follow
+from .frames import shown
 from .output import Output, background, foreground
 from .results import Results
 from .status import Status
 from .view import View
+from .waiting import in_thread
 
 __all__ = ["Run", "attach", "runs", "watch"]
 
@@ -92,7 +93,11 @@ class Run:
         """
         __tracebackhide__ = True
         if self._outcome is None:
-            ending = self._wait(None if timeout is None else time.monotonic() + timeout)
+            deadline = None if timeout is None else time.monotonic() + timeout
+            try:
+                ending = self._wait(deadline)
+            except KeyboardInterrupt as interrupt:
+                raise shown(interrupt.with_traceback(None)) from None
             results = self._results or Results.of_run(self._record())
             try:
                 self._outcome = results.receive(ending), None
@@ -106,7 +111,7 @@ class Run:
         return value
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return asyncio.to_thread(self.result).__await__()
+        return in_thread(self.result).__await__()
 
     def cancel(self) -> None:
         """Ask the run to end: KeyboardInterrupt there, and after 7 s the end of its process.

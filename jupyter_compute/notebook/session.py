@@ -8,15 +8,29 @@ from typing import Any
 
 from .. import places, settings
 from ..blobs import Blobs
+from ..model import RunSpec
+from ..policy import chaos
+from ..policy.chaos import Chaos
 from .client import Client
 from .options import Options, from_keywords
 
-__all__ = ["ask_of", "blobs", "client", "defaults", "resolve", "set_defaults"]
+__all__ = [
+    "arm",
+    "armed",
+    "ask_of",
+    "blobs",
+    "client",
+    "defaults",
+    "resolve",
+    "set_defaults",
+    "take_chaos",
+]
 
 
 @dataclass(slots=True)
 class _Notebook:
     defaults: Options
+    chaos: Chaos | None = None
 
 
 _notebook = _Notebook(Options())
@@ -25,7 +39,7 @@ _notebook = _Notebook(Options())
 @functools.cache
 def client() -> Client:
     """Return the client that every call of this process shares."""
-    return Client()
+    return Client(refused=_rearm)
 
 
 @functools.cache
@@ -42,6 +56,38 @@ def defaults() -> Options:
 def set_defaults(options: Options) -> None:
     """Let cells and calls that do not say otherwise use these options."""
     _notebook.defaults = options
+
+
+def armed() -> Chaos | None:
+    """Return the failure that the next run of this notebook is to rehearse, if any."""
+    return _notebook.chaos
+
+
+def arm(failure: Chaos | None) -> None:
+    """Let the next run of this notebook, and only that one, rehearse this failure."""
+    _notebook.chaos = failure
+
+
+def take_chaos(layer: str) -> str:
+    """Return what a run that is about to be submitted to the layer rehearses; often nothing.
+
+    Raises
+    ------
+    AskError
+        If that is not possible on the layer. It stays armed.
+    """
+    failure = _notebook.chaos
+    if failure is None:
+        return ""
+    chaos.check_layer(failure, layer)
+    _notebook.chaos = None
+    return str(failure)
+
+
+def _rearm(spec: RunSpec) -> None:
+    """A run was not taken on: what it was to rehearse is for the next one."""
+    if spec.chaos and _notebook.chaos is None:
+        _notebook.chaos = chaos.read(spec.chaos)
 
 
 def resolve(options: Options) -> Options:

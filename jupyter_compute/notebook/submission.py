@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
@@ -70,19 +71,20 @@ def prepare_cell(
         If they take more memory than the run asks for.
     """
     try:
-        packed = payload.pack_cell(
-            session.blobs(),
-            namespace,
-            source=source,
-            filename=filename,
-            reads=reads,
-            withheld=frozenset(withheld),
-            out=options.outputs,
-            keep=options.keep,
-            keep_partial=options.keep_partial,
-            interactivity=interactivity,
-            most_bytes=_memory(options),
-        )
+        with _storing():
+            packed = payload.pack_cell(
+                session.blobs(),
+                namespace,
+                source=source,
+                filename=filename,
+                reads=reads,
+                withheld=frozenset(withheld),
+                out=options.outputs,
+                keep=options.keep,
+                keep_partial=options.keep_partial,
+                interactivity=interactivity,
+                most_bytes=_memory(options),
+            )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
     _refuse_open_files(packed.inputs)
@@ -110,17 +112,18 @@ def prepare_call(
         If they take more memory than the run asks for.
     """
     try:
-        packed = payload.pack_call(
-            session.blobs(),
-            namespace,
-            function,
-            args,
-            kwargs,
-            kind=kind,
-            keep=options.keep_returned,
-            withheld=frozenset(held_back(namespace)),
-            most_bytes=_memory(options),
-        )
+        with _storing():
+            packed = payload.pack_call(
+                session.blobs(),
+                namespace,
+                function,
+                args,
+                kwargs,
+                kind=kind,
+                keep=options.keep_returned,
+                withheld=frozenset(held_back(namespace)),
+                most_bytes=_memory(options),
+            )
     except NotPicklable as refused:
         raise _unsendable(refused, namespace) from None
     named = {f"argument {number}": value for number, value in enumerate(args, 1)}
@@ -156,9 +159,10 @@ def _spec(
     cell: str = "",
     detached: bool = False,
 ) -> RunSpec:
+    layer = options.on or settings.get("layer")
     return RunSpec(
         name=(options.name or label)[:_LONGEST_NAME],
-        layer=options.on or settings.get("layer"),
+        layer=layer,
         cpu=options.cpu,
         memory=options.memory,
         memory_high=options.memory_high,
@@ -177,6 +181,7 @@ def _spec(
         given=tuple(sorted(options.given & _ASK)),
         sent=packed.nbytes,
         kept=tuple(sorted(packed.kept)),
+        chaos=session.take_chaos(layer),
     )
 
 
@@ -192,6 +197,17 @@ def _submission(
         spec = dataclasses.replace(spec, cache=key)
     # Arguments are not needed once they are stored.
     return Submission(spec, dataclasses.replace(packed, job={}))
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TransferError(
+            f"the inputs cannot be stored: {error.strerror}: {error.filename}",
+            hint="make room there, or make the values inside the run",
+        ) from None
 
 
 def _memory(options: Options) -> int:

@@ -64,7 +64,7 @@ class View:
                     self._clear(event["wait"])
                 case _:
                     if self.status.take(event) and not self.status.ended:
-                        self._refresh()
+                        self._refresh(force=self._patient() and _waits(event))
 
     def say(self, note: str) -> None:
         """Add a note to the status; on stderr if there is no status to add it to."""
@@ -137,3 +137,8 @@ class View:
         self._shown = bundle
         self._placed = True
         self._shown_at = time.monotonic()
+
+
+def _waits(event: dict[str, Any]) -> bool:
+    """Tell whether the event says why the run waits: it may be the last one for long."""
+    return event["kind"] == "state" and event["state"] == "queued" and bool(event.get("reason"))

@@ -12,13 +12,29 @@ from jupyter_compute.ask import format_memory, format_time
 from jupyter_compute.errors import Crashed, OutOfMemory, TimedOut
 from jupyter_compute.model import RetryRule, RunState
 
-__all__ = ["MAX_DELAY_S", "MAX_LOST", "Counts", "Decision", "Finish", "Rerun", "decide"]
+__all__ = [
+    "MAX_DELAY_S",
+    "MAX_LOST",
+    "MAX_SUSPICIONS",
+    "SUSPICIOUS_S",
+    "Counts",
+    "Decision",
+    "Finish",
+    "Rerun",
+    "decide",
+]
 
 MAX_LOST = 3
 """A run is rerun this often because its machine was lost; that is not its fault."""
 
 MAX_DELAY_S = 60.0
 """No pause that grows gets longer: the user waits."""
+
+MAX_SUSPICIONS = 2
+"""After so many machines in a row that died as soon as it had started, a run is to blame."""
+
+SUSPICIOUS_S = 30.0
+"""How soon that is. A reclaimed spot machine gives notice, and a worn-out one dies at any time."""
 
 _HOPELESS = {"builtins.SyntaxError", "builtins.NameError"}
 _LEAVING = {"builtins.KeyboardInterrupt", "builtins.SystemExit"}
@@ -37,11 +53,14 @@ class Counts:
         After the loss of a machine.
     memory_steps : int
         With more memory than before.
+    suspicions : int
+        In a row, because a machine died as soon as the run had started on it.
     """
 
     reruns: int = 0
     lost: int = 0
     memory_steps: int = 0
+    suspicions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +87,11 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The run has ended, in `state`; `why` is one sentence for the user."""
+    """The run has ended, in `state`; `why` is one sentence for the user, `hint` what to do."""
 
     state: RunState
     why: str
+    hint: str = ""
 
 
 Decision = Rerun | Finish
@@ -85,6 +105,7 @@ def decide(
     memory: int,
     memory_high: int | None,
     rng: random.Random,
+    suspect: bool = False,
 ) -> Decision:
     """Return what follows the attempt that ended with `envelope`.
 
@@ -101,6 +122,9 @@ def decide(
         Top of the memory ladder; None if there is none.
     rng : random.Random
         Spreads the pauses, so that runs that failed together do not come back together.
+    suspect : bool
+        For a lost attempt: its machine died without notice less than `SUSPICIOUS_S` after the
+        start of the attempt, and of no other suspect's. It may have done that.
 
     Returns
     -------
@@ -120,7 +144,7 @@ def decide(
         case "crash":
             return _counted("crashed", _names(Crashed), rule, counts, memory, rng=rng)
         case "lost":
-            return _after_loss(counts, memory)
+            return _after_loss(counts, memory, suspect)
         case "interrupted" | "killed" as how:
             return Finish("cancelled", f"the attempt was {how}")
         case "transfer":
@@ -154,7 +178,7 @@ def _after_memory(
             0.0,
             more,
             f"out of memory with {format_memory(memory)}: rerun at once with {format_memory(more)}",
-            dataclasses.replace(counts, memory_steps=counts.memory_steps + 1),
+            dataclasses.replace(counts, memory_steps=counts.memory_steps + 1, suspicions=0),
         )
     # A rerun with the same memory ends the same way, so `Exception` does not cover it.
     own = {OutOfMemory.__name__, f"{OutOfMemory.__module__}.{OutOfMemory.__name__}"}
@@ -165,12 +189,21 @@ def _after_memory(
     return Finish("failed", f"out of memory with {format_memory(memory)}; it would do so again")
 
 
-def _after_loss(counts: Counts, memory: int) -> Decision:
+def _after_loss(counts: Counts, memory: int, suspect: bool) -> Decision:
     lost = counts.lost + 1
+    suspicions = counts.suspicions + 1 if suspect else 0
+    if suspicions >= MAX_SUSPICIONS:
+        return Finish(
+            "lost",
+            f"this cell seems to kill its machine: {suspicions} in a row died "
+            f"within {SUSPICIOUS_S:g} s of its start",
+            "look for what ends other processes or exhausts the computer; "
+            "running it again may cost another machine",
+        )
     if lost > MAX_LOST:
         return Finish("lost", f"the machine was lost, for the {lost}th time")
     why = f"the machine was lost: rerun {lost} of {MAX_LOST}, not counted as a retry"
-    return Rerun(0.0, memory, why, dataclasses.replace(counts, lost=lost))
+    return Rerun(0.0, memory, why, dataclasses.replace(counts, lost=lost, suspicions=suspicions))
 
 
 def _counted(
@@ -192,7 +225,7 @@ def _counted(
     delay = rule.delay_s if rule.steady else _pause(rule.delay_s, n, rng)
     when = f"in {format_time(delay)}" if delay else "at once"
     why = f"{ended}: rerun {n} of {rule.retries} {when}"
-    return Rerun(delay, memory, why, dataclasses.replace(counts, reruns=n))
+    return Rerun(delay, memory, why, dataclasses.replace(counts, reruns=n, suspicions=0))
 
 
 def _pause(first: float, n: int, rng: random.Random) -> float:

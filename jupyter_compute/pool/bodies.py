@@ -13,6 +13,7 @@ from jupyter_compute.ask import Ask, make_ask, parse_memory, refuse, show
 from jupyter_compute.blobs import HASH
 from jupyter_compute.errors import AskError, ComputeError
 from jupyter_compute.model import RunSpec
+from jupyter_compute.policy import chaos
 from jupyter_compute.policy.cost import GROUPS
 
 __all__ = [
@@ -63,6 +64,8 @@ def read_spec(wire: Mapping[str, Any]) -> RunSpec:
     except (TypeError, ValueError) as error:
         raise ComputeError(f"this is not a run: {error}") from error
     spec_ask(spec)
+    if spec.chaos:
+        chaos.check_layer(chaos.read(spec.chaos), spec.layer)
     return spec
 
 
@@ -230,4 +233,5 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "sent": _whole,
     "kept": _ids,
     "cache": lambda value: value == "" or _hash(value),
+    "chaos": _text,
 }

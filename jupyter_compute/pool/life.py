@@ -18,14 +18,16 @@ from typing import Any
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, RunState
+from jupyter_compute.policy import chaos
 from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.retry import Rerun, decide
+from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
+from jupyter_compute.pool.suspects import Suspects
 
 __all__ = ["Life"]
 
@@ -70,11 +72,14 @@ class Life:
         self._receipts = receipts
         self._rng = random.Random()
         self._executor: Executor
-        self.maps = Maps(journal, clock, self._finish)
+        self._lose: Callable[[str], None]
+        self._sacrificed: set[str] = set()
+        self._suspects = Suspects(self._queue, clock)
+        self.maps = Maps(journal, clock, self._finish, self._rehearse)
 
-    def attach(self, executor: Executor) -> None:
-        """Set where attempts go."""
-        self._executor = executor
+    def attach(self, executor: Executor, lose: Callable[[str], None]) -> None:
+        """Set where attempts go, and what kills a machine to rehearse its loss."""
+        self._executor, self._lose = executor, lose
         self.maps.attach(executor)
 
     # asked ------------------------------------------------------------------------
@@ -146,7 +151,9 @@ class Life:
             envelope = died("lost", f"the machine {run.machine} was lost")
         else:
             envelope = died("start", message or "the machine did not report how it ended")
-        self._attempt_over(run, envelope)
+        young = self._clock.now() - (run.attempt_started or float("inf")) < SUSPICIOUS_S
+        suspect = machine_lost and young and run.machine_id not in self._sacrificed
+        self._attempt_over(run, envelope, suspect=suspect)
 
     def sampled(self, attempt: str, used: Mapping[str, Any]) -> None:
         """Take note of what an attempt uses now, and show it to its followers."""
@@ -170,6 +177,7 @@ class Life:
             Returns what keeps the run's layer from having a machine at all, or nothing.
         """
         now = self._clock.monotonic()
+        self._suspects.look()
         for run in list(self.active.values()):
             run.look_at_cost(self._clock.now())
             since = run.unfollowed_since
@@ -177,6 +185,8 @@ class Life:
             if abandoned and not (run.spec.detached or run.cancelled):
                 run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
                 self.cancel(run, "kill")
+            elif run in self._suspects:
+                continue
             elif run.waits and now - run.explained >= _REASON_S:
                 run.explained = now
                 self._explain(run, no_machine(run))
@@ -248,8 +258,27 @@ class Life:
         if run.cancelled:
             # The machine may not have known the attempt yet when it was told.
             self._executor.control(run.attempt_id, run.cancelled)
+        elif run.attempt == 1:
+            self._rehearse(run)
 
-    def _attempt_over(self, run: Run, envelope: dict[str, Any]) -> None:
+    def _rehearse(self, run: Run) -> None:
+        """The first attempt of the run executes: what is to befall its machine is due soon."""
+        if run.spec.chaos == "lose-machine":
+            self._later(run, chaos.HIT_S, self._sacrifice)
+
+    def _sacrifice(self, run: Run) -> None:
+        """Kill the machine of the run, which asked for that."""
+        run.timer = None
+        assert run.machine_id is not None
+        self._sacrificed.add(run.machine_id)
+        for other in self.active.values():
+            if other.machine_id == run.machine_id:
+                whose = "" if other is run else f", for {run.id}"
+                text = chaos.read(run.spec.chaos).confession + whose
+                other.log.append([{"kind": "note", "text": text}])
+        self._lose(run.machine_id)
+
+    def _attempt_over(self, run: Run, envelope: dict[str, Any], *, suspect: bool = False) -> None:
         if run.cancelled:
             self._finish(run, envelope, "cancelled")
             return
@@ -263,10 +292,13 @@ class Life:
             memory=run.memory,
             memory_high=run.memory_high,
             rng=self._rng,
+            suspect=suspect,
         )
         if isinstance(decision, Rerun):
             self._rerun(run, envelope, decision)
         else:
+            if decision.state == "lost":
+                envelope |= {"message": decision.why, "hint": decision.hint}
             self._finish(run, envelope, decision.state, decision.why)
 
     def _rerun(self, run: Run, envelope: dict[str, Any], decision: Rerun) -> None:
@@ -286,7 +318,8 @@ class Life:
         run.state, run.reason = "queued", decision.why
         self._write(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
         run.log.append([failed, state_event(run)])
-        self._later(run, decision.delay_s, self._queue)
+        queue = self._suspects.take if decision.counts.suspicions else self._queue
+        self._later(run, decision.delay_s, queue)
 
     def _finish(self, run: Run, envelope: dict[str, Any], state: RunState, why: str = "") -> None:
         run.finished = self._clock.now()

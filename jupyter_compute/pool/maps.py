@@ -52,12 +52,17 @@ class Maps:
     clock : Clock
     finish : callable
         Ends a run: takes it, its envelope and its state.
+    rehearse : callable
+        Called when the first lane of a run executes.
     """
 
-    def __init__(self, journal: Journal, clock: Clock, finish: Finish) -> None:
+    def __init__(
+        self, journal: Journal, clock: Clock, finish: Finish, rehearse: Callable[[Run], None]
+    ) -> None:
         self._journal = journal
         self._clock = clock
         self._finish = finish
+        self._rehearse = rehearse
         self._crews: dict[str, Crew] = {}
         self._executor: Executor
 
@@ -272,6 +277,8 @@ class Maps:
         if crew.conclusion is not None:
             # The machine may not have known the lane yet when it was told.
             self._executor.control(lane.id, run.cancelled or "kill")
+        elif lane.n == 1:
+            self._rehearse(run)
 
     def _lane_over(self, crew: Crew, lane: Lane, envelope: dict[str, Any]) -> None:
         run, now = crew.run, self._clock.now()

@@ -145,6 +145,7 @@ class Run:
             "preload": list(spec.preload),
             "map": spec.map,
             "recorded": bool(spec.cache),
+            "chaos": spec.chaos if self.attempt == 1 else "",
         }
 
     def look_at_cost(self, now: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from jupyter_compute.model import Clock, RunSpec
+from jupyter_compute.policy import chaos
 from jupyter_compute.policy.chunks import room_for_lanes
 from jupyter_compute.policy.fit import Grant
 from jupyter_compute.pool.cache import Recorded
@@ -59,7 +60,10 @@ class Runs:
             If the journal cannot be written; there is no such run then.
         """
         run = self._new(spec, grant)
-        self._life.begin(run, grant.notes)
+        notes = list(grant.notes)
+        if spec.chaos:
+            notes.append(f"chaos: {chaos.read(spec.chaos).plan}")
+        self._life.begin(run, notes)
         return run
 
     def recall(self, spec: RunSpec, grant: Grant, recorded: Recorded) -> Run:

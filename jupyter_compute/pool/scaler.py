@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Layer
+from jupyter_compute.layers.base import Layer, Rehearsing
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
 
@@ -123,6 +123,13 @@ class Scaler:
         if machine is not None:
             machine.state = "ending"
             self.wake()
+
+    def lose(self, machine_id: str) -> None:
+        """Kill a machine, to rehearse its loss; what follows is as if it had died by itself."""
+        machine = self.machines.get(machine_id)
+        layer: object = None if machine is None else self.layers[machine.offer.layer]
+        if isinstance(layer, Rehearsing):
+            layer.lose(machine_id)
 
     def wake(self) -> None:
         """Look again at once: something has changed."""

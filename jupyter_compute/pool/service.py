@@ -67,7 +67,7 @@ class Service:
         limits = Limits.from_settings(settings.get, measure().memory)
         self._upkeep = Upkeep(self._journal, self._life.active, self.stored, limits, clock)
         self._engine = Engine(self)
-        self._life.attach(self._engine)
+        self._life.attach(self._engine, scaler.lose)
         self._requests = 0
         self._started = clock.now()
         self._idle_since = clock.monotonic()

@@ -28,10 +28,17 @@ def died(reason):
     return {"outcome": "died", "reason": reason}
 
 
-def after(envelope, *, retries=0, on=("Exception",), delay_s=1.0, high=None, **counts):
-    rule = RetryRule(retries, on, delay_s)
+def after(
+    envelope, *, retries=0, on=("Exception",), delay_s=1.0, high=None, suspect=False, **counts
+):
     return decide(
-        envelope, rule, Counts(**counts), memory=2 * GB, memory_high=high, rng=random.Random(0)
+        envelope,
+        RetryRule(retries, on, delay_s),
+        Counts(**counts),
+        memory=2 * GB,
+        memory_high=high,
+        rng=random.Random(0),
+        suspect=suspect,
     )
 
 
@@ -147,6 +154,21 @@ def test_a_lost_machine_is_survived_three_times_without_counting():
     assert after(died("lost"), lost=3, retries=9) == Finish(
         "lost", "the machine was lost, for the 4th time"
     )
+
+
+def test_two_machines_in_a_row_that_died_at_once_are_enough():
+    first = after(died("lost"), suspect=True)
+    assert first.counts == Counts(lost=1, suspicions=1)
+    second = after(died("lost"), suspect=True, lost=1, suspicions=1)
+    assert second.state == "lost"
+    assert second.why.startswith("this cell seems to kill its machine: 2 in a row died within 30 s")
+    assert second.hint
+
+
+@pytest.mark.parametrize("envelope", [died("lost"), died("crash"), died("memory")])
+def test_an_attempt_whose_machine_lived_on_ends_the_suspicion(envelope):
+    decision = after(envelope, retries=1, high=4 * GB, lost=1, suspicions=1)
+    assert decision.counts.suspicions == 0
 
 
 @pytest.mark.parametrize(

@@ -30,15 +30,6 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def _node(pid: int) -> int:
-    """Return the process of the service's local machine."""
-    (machine,) = services.ask("GET", "/v1/status").json["machines"]
-    children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
-    nodes = [c for c in children.split() if machine["id"] in Path(f"/proc/{c}/cmdline").read_text()]
-    assert len(nodes) == 1
-    return int(nodes[0])
-
-
 def test_fifty_starters_end_up_with_one_service() -> None:
     code = "from jupyter_compute.notebook.client import Client; print(Client().info()['pid'])"
     starters = [
@@ -107,7 +98,7 @@ def test_a_service_that_ends_is_followed_by_one_that_knows_its_runs(how: object)
     queued = services.submit("print('queued')", cpu=cpus)
     queued.until(kind="state", state="queued")
     ids = [stream.events[0]["id"] for stream in (done, running, queued)]
-    node = _node(service.pid)
+    node = services.node()
     how(service)  # type: ignore[operator]
     services.wait_until(lambda: not Path(f"/proc/{node}/exe").exists())
 
@@ -129,14 +120,14 @@ def test_a_service_that_ends_is_followed_by_one_that_knows_its_runs(how: object)
     services.stop(service)
 
 
-def test_a_machine_that_dies_is_replaced_and_its_run_is_rerun_three_times() -> None:
+def test_a_machine_that_goes_is_replaced_and_its_run_is_rerun_three_times() -> None:
     service = services.start()
     stream = services.submit("import time\nprint('up', flush=True)\ntime.sleep(60)")
     nodes = set()
     for _ in range(4):
         stream.until(kind="stdout", text="up\n")
-        nodes.add(node := _node(service.pid))
-        os.kill(node, signal.SIGKILL)
+        nodes.add(node := services.node())
+        os.kill(node, signal.SIGTERM)  # it gives notice, so the run is no suspect
     end = stream.until(kind="end")
     assert len(nodes) == 4
     assert end["state"] == "lost"
@@ -145,6 +136,7 @@ def test_a_machine_that_dies_is_replaced_and_its_run_is_rerun_three_times() -> N
     assert (receipt["attempts"], receipt["machine"], receipt["cost_usd"]) == (4, "local", 0)
     assert receipt["run_s"] > 0
     assert receipt["cpu_mean"] is None
+    assert end["envelope"]["message"] == "the machine was lost, for the 4th time"
     attempts = [event for event in stream.events if event["kind"] == "attempt"]
     assert [attempt["outcome"] for attempt in attempts] == ["lost"] * 3
     assert services.submit("1").until(kind="end")["state"] == "done"
