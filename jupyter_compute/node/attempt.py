@@ -142,7 +142,11 @@ class Attempt:
         grouped = child.group is not None and not self.spec["map"]
         if child.group is not None and grouped:
             child.group.limit(self.spec["memory"])
-        return job | {"grouped": grouped, "recorded": self.spec.get("recorded", False)}
+        return job | {
+            "grouped": grouped,
+            "recorded": self.spec.get("recorded", False),
+            "held_s": self._sabotage.held_s,
+        }
 
     def tell(self, message: dict[str, Any]) -> None:
         """Pass a message on to a lane: a slice of a chunk, or that there is nothing more."""

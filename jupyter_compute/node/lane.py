@@ -173,7 +173,11 @@ class Lane:
         namespace = self._shell.user_ns
         dumped = outcome.dump_items(namespace, piece.results, piece.failed, self._known)
         private = f"{self._run}/{message['n']}/{start}"
-        payload, buffers = values.store(self._blobs, dumped, private=private)
+        try:
+            payload, buffers = values.store(self._blobs, dumped, private=private)
+        except OSError as error:
+            self._report(message, start, stop, over=over, died=outcome.no_room(error))
+            return
         self._report(
             message,
             start,

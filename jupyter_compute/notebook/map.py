@@ -271,7 +271,10 @@ class Map(Generic[R]):
             self._unsendable(chunk, error)
             return None
         private = f"{self._run_id}/{chunk.n}/in"
-        payload, buffers = values.store(blobs, dumped, private=private, shared_buffers=self._sized)
+        with submission.storing():
+            payload, buffers = values.store(
+                blobs, dumped, private=private, shared_buffers=self._sized
+            )
         own = (payload,) if self._sized else (payload, *buffers)
         self._items.packed(chunk, dumped.nbytes, own)
         return {

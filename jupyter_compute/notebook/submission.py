@@ -22,7 +22,7 @@ from .credentials import held_back
 from .options import Options
 from .payload import NotPicklable, Packed
 
-__all__ = ["Submission", "layers", "prepare_call", "prepare_cell", "prepare_map"]
+__all__ = ["Submission", "layers", "prepare_call", "prepare_cell", "prepare_map", "storing"]
 
 _LONGEST_NAME = 80
 _ASK = frozenset({"cpu", "memory", "gpu"})
@@ -71,7 +71,7 @@ def prepare_cell(
         If they take more memory than the run asks for.
     """
     try:
-        with _storing():
+        with storing():
             packed = payload.pack_cell(
                 session.blobs(),
                 namespace,
@@ -112,7 +112,7 @@ def prepare_call(
         If they take more memory than the run asks for.
     """
     try:
-        with _storing():
+        with storing():
             packed = payload.pack_call(
                 session.blobs(),
                 namespace,
@@ -200,7 +200,8 @@ def _submission(
 
 
 @contextmanager
-def _storing() -> Iterator[None]:
+def storing() -> Iterator[None]:
+    """Say what has no room, and where, if something cannot be stored."""
     try:
         yield
     except OSError as error:

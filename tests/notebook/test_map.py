@@ -374,6 +374,23 @@ def _service_pid(kernel: Kernel) -> int:
     raise TimeoutError
 
 
+@pytest.mark.parametrize(
+    ("failure", "keywords", "told"),
+    [
+        ("kill", "retries=1, retry_on='Crashed', retry_delay=0.01", "killed on purpose"),
+        ("oom", "memory='500M..1G'", "as if it had outgrown its memory"),
+        ("lose-machine", "", "the machine was killed on purpose"),
+    ],
+)
+def test_a_rehearsed_failure_costs_a_map_nothing(
+    notebook: Kernel, failure: str, keywords: str, told: str
+) -> None:
+    ok(notebook.run(f"%compute chaos {failure}"))
+    reply = notebook.run(f"list(remote({keywords})(lambda x: -x).map(range(6)))")
+    assert value(reply) == [0, -1, -2, -3, -4, -5]
+    assert told in reply.status_lines[-1]
+
+
 def test_a_lane_gives_way_to_a_run_that_waits(notebook: Kernel) -> None:
     reply = notebook.run(
         """
