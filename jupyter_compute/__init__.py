@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors
     from .model import Receipt
+    from .notebook.metaflow import batch, catch, resources, retry, timeout
     from .notebook.remote import remote
     from .notebook.run import Run, attach, runs
 
@@ -30,10 +31,15 @@ __all__ = [
     "Run",
     "__version__",
     "attach",
+    "batch",
+    "catch",
     "errors",
     "load_ipython_extension",
     "remote",
+    "resources",
+    "retry",
     "runs",
+    "timeout",
     "unload_ipython_extension",
 ]
 
@@ -41,9 +47,14 @@ _HOMES = {
     "Receipt": ".model",
     "Run": ".notebook.run",
     "attach": ".notebook.run",
+    "batch": ".notebook.metaflow",
+    "catch": ".notebook.metaflow",
     "errors": ".errors",
     "remote": ".notebook.remote",
+    "resources": ".notebook.metaflow",
+    "retry": ".notebook.metaflow",
     "runs": ".notebook.run",
+    "timeout": ".notebook.metaflow",
 }
 
 

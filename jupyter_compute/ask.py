@@ -19,6 +19,7 @@ from jupyter_compute.errors import AskError
 
 __all__ = [
     "LARGEST_CPU",
+    "LARGEST_DISK",
     "LARGEST_GPU",
     "LARGEST_MEMORY",
     "LEAST_CPU",
@@ -35,6 +36,7 @@ __all__ = [
     "odd_characters",
     "parse_count",
     "parse_cpu",
+    "parse_disk",
     "parse_gpu",
     "parse_memory",
     "parse_memory_range",
@@ -52,6 +54,7 @@ MOST_RETRIES = 100
 LARGEST_CPU = 896
 LARGEST_MEMORY = 32 * 2**40
 LARGEST_GPU = 8
+LARGEST_DISK = 64 * 2**40  # of one EBS volume
 _LARGEST_MACHINE = "u7in-32tb.224xlarge (896 CPUs, 32 TiB)"
 _LARGEST_GPU_MACHINE = "p6-b300.48xlarge (8 GPUs)"
 
@@ -131,6 +134,19 @@ def parse_cpu(value: object, what: str = "cpu") -> float:
 
 def parse_memory(value: object, what: str = "memory") -> int:
     """Return bytes; a unit is required: ``"32G"`` is 32·10⁹ bytes, ``"32GiB"`` 32·2³⁰."""
+    if (size := _read_size(value, what)) > LARGEST_MEMORY:
+        refuse(what, value, _BEYOND + _LARGEST_MACHINE, "e.g. 32TiB or less")
+    return round(size)
+
+
+def parse_disk(value: object, what: str = "disk") -> int:
+    """Return bytes of scratch disk; a unit is required, as for memory."""
+    if (size := _read_size(value, what)) > LARGEST_DISK:
+        refuse(what, value, "is more than the largest known volume has, 64 TiB", "e.g. 100G")
+    return round(size)
+
+
+def _read_size(value: object, what: str) -> float:
     text = value.strip() if isinstance(value, str) else value
     if text == "":
         refuse(what, text, "needs a value, e.g. 8G")
@@ -138,10 +154,10 @@ def parse_memory(value: object, what: str = "memory") -> int:
         _refuse_size(text, what)
     unit = size[2].upper()
     base = 1024 if "I" in unit else 1000
-    return _check_memory(float(size[1]) * base ** _POWERS.get(unit[0], 0), text, what)
+    return _check_least(float(size[1]) * base ** _POWERS.get(unit[0], 0), text, what)
 
 
-def _check_memory(size: float, value: object, what: str) -> int:
+def _check_least(size: float, value: object, what: str) -> float:
     if not math.isfinite(size):
         refuse(what, value, "is not a finite size", _USE_SIZE)
     if size < LEAST_MEMORY:
@@ -149,15 +165,13 @@ def _check_memory(size: float, value: object, what: str) -> int:
         if isinstance(value, str) and value.endswith("m"):
             hint = "m is read as M, 10⁶ bytes; e.g. 512M or 5G"
         refuse(what, value, "is below the least, 64 MiB", hint)
-    if size > LARGEST_MEMORY:
-        refuse(what, value, _BEYOND + _LARGEST_MACHINE, "e.g. 32TiB or less")
-    return round(size)
+    return size
 
 
 def _refuse_size(value: object, what: str) -> NoReturn:
     number = _number(value)
     if number is not None and not 0 < number < math.inf:
-        _check_memory(number, value, what)
+        _check_least(number, value, what)
     if number is not None and number < LEAST_MEMORY:
         short, power = f"{number:.15g}", "G" if number < 1024 else "M"
         refuse(what, value, f"has no unit: {short} what? {short}{power} or {short}{power}iB")
@@ -184,8 +198,8 @@ def parse_memory_range(value: object, what: str = "memory") -> tuple[int, int | 
     return low, high
 
 
-def parse_time(value: object, what: str = "timeout") -> float:
-    """Return seconds, more than 0 and at most 30 days, of ``"90"``, ``"1h30m"`` or a timedelta."""
+def parse_time(value: object, what: str = "timeout", longest: float = LONGEST_TIME) -> float:
+    """Return seconds, more than 0 and at most `longest`, of ``"90"``, ``"1h30m"``, a timedelta."""
     number = _number(value)
     if number is None and isinstance(value, str):
         parts = re.fullmatch(_TIME, value.strip(), re.ASCII)
@@ -196,8 +210,8 @@ def parse_time(value: object, what: str = "timeout") -> float:
         number = _number(value.total_seconds())
     if number is None and isinstance(value, str) and not value.strip():
         refuse(what, value, "needs a value, e.g. 10m")
-    if number is None or not 0 < number <= LONGEST_TIME:
-        rule = "is not a time > 0 and at most 30 days"
+    if number is None or not 0 < number <= longest:
+        rule = f"is not a time > 0 and at most {longest / 86400:g} days"
         refuse(what, value, rule, "e.g. 90 (seconds), 90s, 10m or 1h30m")
     return number
 

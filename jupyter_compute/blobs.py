@@ -87,6 +87,20 @@ class Blobs:
             self._write(name, memoryview(data).cast("B"))
         return name
 
+    def put_private(self, owner: str, data: bytes | memoryview) -> str:
+        """Store the bytes under a name that nobody but the owner uses, and return that.
+
+        So the owner may discard them as soon as they are not needed.
+
+        Raises
+        ------
+        OSError
+            If no directory has room (``errno.ENOSPC``); nothing is left behind.
+        """
+        name = hash_of(owner.encode())
+        self._write(name, memoryview(data).cast("B"))
+        return name
+
     def open(self, name: str) -> memoryview:
         """Return the blob's bytes as a private, writable map: changes stay in this process."""
         with self.path(name).open("rb") as file:

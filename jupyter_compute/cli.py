@@ -7,14 +7,15 @@ standard output is one JSON value (one a line for ``logs``).
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import __version__
-from .errors import ComputeError, PoolError
-from .notebook import tables
+from .errors import AskError, ComputeError, PoolError
+from .notebook import cost, tables
 from .notebook.client import Client
 
 __all__ = ["main"]
@@ -62,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
     cancel = add("cancel", _cancel, "End a run: interrupt it, and kill it if it goes on.")
     cancel.add_argument("run", metavar="RUN")
+    costs = add("cost", _cost, "Sum up what runs have used and cost.")
+    for option in cost.OPTIONS:
+        read = functools.partial(_read, option)
+        text = f"{option.meaning} ({option.default})"
+        costs.add_argument(f"--{option.name}", metavar=option.value, type=read, help=text)
     stop = add("stop", _stop, "End the pool service and its machines.")
     stop.add_argument("--all", action="store_true", help="also if runs are active; cancels them")
     add("doctor", _doctor, "Check that everything works, and say what to do if not.")
@@ -73,6 +79,15 @@ def _positive(text: str) -> int:
     if not 1 <= number <= 1000:
         raise ValueError(text)
     return number
+
+
+def _read(option: cost.Option, text: str) -> Any:
+    try:
+        return option.parse(text, f"--{option.name}")
+    except AskError as refusal:
+        # argparse puts the option's name in front, too.
+        text = str(refusal).removeprefix(f"--{option.name}: ")
+        raise argparse.ArgumentTypeError(text) from None
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -87,6 +102,7 @@ def _status(options: argparse.Namespace) -> int:
         print(f"pool service {status['version']}, process {status['pid']}")
         print(tables.machines(status["machines"]))
         print(tables.runs(status["runs"]))
+        print(tables.spending(status))
     return 0
 
 
@@ -96,6 +112,15 @@ def _runs(options: argparse.Namespace) -> int:
         _print_json(found)
     else:
         print(tables.runs(found))
+    return 0
+
+
+def _cost(options: argparse.Namespace) -> int:
+    found = cost.sums(Client(), options.since, options.by)
+    if options.json:
+        _print_json(found)
+    else:
+        print(cost.table(found))
     return 0
 
 

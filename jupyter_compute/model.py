@@ -66,11 +66,14 @@ class RetryRule:
         Names of exception types (plain or dotted) that are rerun, subclasses included.
     delay_s : float
         Pause before the first rerun; it doubles each time, with jitter, up to a minute.
+    steady : bool
+        Every pause is exactly `delay_s` instead.
     """
 
     retries: int = 0
     retry_on: tuple[str, ...] = ("Exception",)
     delay_s: float = 1.0
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,16 @@ class RunSpec:
         Modules worth importing before the fork, as the kernel has them imported too.
     gpu : int
         GPUs asked for.
+    map : bool
+        True if the payload is a function whose items follow, in chunks.
     code : str
         Key of the code however it is laid out (`notebook.code`): runs of the same code share
         it. Empty if unknown.
+    given : tuple of str
+        What of the ask somebody wrote down, such as ``"cpu"`` and ``"memory"``; the rest are
+        defaults, about which nobody wants advice.
+    sent : int
+        Bytes of the inputs. A run that asks for less memory is refused.
     chaos : str
         The failure that its first attempt rehearses (`policy.chaos`); empty if none.
     """
@@ -130,6 +140,9 @@ class RunSpec:
     preload: tuple[str, ...] = ()
     gpu: int = 0
     code: str = ""
+    map: bool = False
+    given: tuple[str, ...] = ()
+    sent: int = 0
     chaos: str = ""
 
     def to_wire(self) -> dict[str, Any]:
@@ -142,7 +155,7 @@ class RunSpec:
         fields = dict(wire)
         retry = dict(fields.pop("retry", {}))
         retry["retry_on"] = tuple(retry.get("retry_on", RetryRule().retry_on))
-        for name in ("blobs", "preload"):
+        for name in ("blobs", "preload", "given"):
             fields[name] = tuple(fields.get(name, ()))
         return cls(retry=RetryRule(**retry), **fields)
 
@@ -192,8 +205,19 @@ class Receipt:
     memory_peak : int or None
         Bytes.
     cost_usd : float or None
+        None if the price of a machine, or the time on it, is not known.
     advice : str
-        How a smaller or larger ask would do, or empty.
+        How a smaller or larger ask would do, and on how many runs that rests; or empty.
+    items : int or None
+        What a map has worked through; its `run_s` is the time from the first lane to the end,
+        its `attempts` are its lanes, and `cpu_mean` and `memory_peak` are those of one lane.
+    lane_s : float or None
+        The time of all lanes of a map together.
+    cpu_peak : float or None
+        The most CPUs used in any second; None if too short to be measured.
+    advised : dict or None
+        The ask that `advice` is about, by the names of the ask: ``cpu``, ``memory``,
+        ``memory_high``; only what should change. None without advice.
     """
 
     wait_s: float
@@ -207,6 +231,10 @@ class Receipt:
     memory_peak: int | None = None
     cost_usd: float | None = None
     advice: str = ""
+    items: int | None = None
+    lane_s: float | None = None
+    cpu_peak: float | None = None
+    advised: dict[str, float] | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -276,12 +276,30 @@ def dump(
     return dumped
 
 
-def store(blobs: Blobs, dumped: Dumped) -> tuple[str, tuple[str, ...]]:
-    """Store a dumped value; return the hash of its blob and those of its buffers."""
-    buffers = tuple(blobs.put(buffer) for buffer in dumped.buffers)
+def store(
+    blobs: Blobs, dumped: Dumped, *, private: str = "", shared_buffers: bool = False
+) -> tuple[str, tuple[str, ...]]:
+    """Store a dumped value; return the hash of its blob and those of its buffers.
+
+    Parameters
+    ----------
+    blobs : Blobs
+    dumped : Dumped
+    private : str
+        Store it for this owner only (`Blobs.put_private`), instead of by its content.
+    shared_buffers : bool
+        But its buffers by their content: they may be sent again.
+    """
+
+    def put(data: bytes | memoryview, place: int) -> str:
+        if private and not (shared_buffers and place):
+            return blobs.put_private(f"{private}/{place}", data)
+        return blobs.put(data)
+
+    buffers = tuple(put(buffer, place) for place, buffer in enumerate(dumped.buffers, 1))
     header = json.dumps({"buffers": buffers, "sources": _sources(dumped.filenames)}).encode()
     packed = b"".join((_LENGTH.pack(len(header)), header, dumped.pickle))
-    return blobs.put(packed), buffers
+    return put(packed, 0), buffers
 
 
 def fetch(

@@ -54,6 +54,23 @@ def test_wrong_usage_has_status_2(arguments: list[str], capsys: pytest.CaptureFi
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--by", "dy"], "argument --by: 'dy' is not notebook, layer or day; did you mean day?"),
+        (["--since", "soon"], "argument --since: 'soon' is not how long ago"),
+        (["--since", "0d"], "e.g. 7d"),
+    ],
+)
+def test_a_wrong_question_about_costs_says_what_is_right(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["cost", *arguments])
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _READ = 256 * 2**10
 _BURST, _BURST_S = 4, 0.005
 """After so many reads in such quick succession, the node pauses: waking up for every line
 costs more than the line does."""
+
+_TOLD_S = 0.05
+"""A lane does not tell of every item that begins."""
 
 _TRACKERS_S = 5.0
 """How long resource trackers may take to remove what the others have left."""
@@ -82,6 +86,8 @@ class Attempt:
         self._stack = ""
         self._stack_written = asyncio.Event()
         self._trackers: list[int] = []
+        self._messages = b""
+        self._sending: asyncio.Future[None] | None = None
         self._sabotage = Sabotage(spec.get("chaos", ""))
 
     def start_failed(self, message: str, hint: str = "") -> None:
@@ -107,11 +113,8 @@ class Attempt:
         child.exited.add_done_callback(lambda _: self._over.set())
         watch = asyncio.ensure_future(self._watch(child))
         try:
-            job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
-            job |= {"directories": directories, "grouped": child.group is not None}
+            job = self._job(child) | {"directories": directories}
             job["held_s"] = self._sabotage.held_s
-            if child.group is not None:
-                child.group.limit(self.spec["memory"])
             with contextlib.suppress(ConnectionError):
                 await self._loop.sock_sendall(child.control, encode("j", json.dumps(job).encode()))
             self._given = time.monotonic()
@@ -120,6 +123,8 @@ class Attempt:
         finally:
             watch.cancel()
             self._sabotage.end()
+            if self._sending is not None:
+                self._sending.cancel()
             self._conclude(child)
             for descriptor in readers:
                 self._loop.remove_reader(descriptor)
@@ -130,6 +135,28 @@ class Attempt:
             child.close()
             if self._ladder is not None:
                 self._ladder.cancel()
+
+    def _job(self, child: Child) -> dict[str, Any]:
+        """Return what the child is told, and limit its memory."""
+        job = {key: self.spec[key] for key in ("run", "payload", "environment", "blobs", "cpu")}
+        # What a lane has returned counts for its group, until the notebook has taken it.
+        grouped = child.group is not None and not self.spec["map"]
+        if child.group is not None and grouped:
+            child.group.limit(self.spec["memory"])
+        return job | {"grouped": grouped}
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Pass a message on to a lane: a slice of a chunk, or that there is nothing more."""
+        if self._child is not None and not self._over.is_set():
+            self._messages += encode("j", json.dumps(message).encode())
+            if self._sending is None or self._sending.done():
+                self._sending = asyncio.ensure_future(self._send(self._child.control))
+
+    async def _send(self, control: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # a child that is gone is noticed by its exit
+            while self._messages:
+                data, self._messages = self._messages, b""
+                await self._loop.sock_sendall(control, data)
 
     def stop(self, action: str) -> None:
         """Interrupt politely and then less so, or kill at once."""
@@ -164,6 +191,7 @@ class Attempt:
     async def _watch(self, child: Child) -> None:
         """Measure the attempt, and stop it at its limits."""
         limit, timeout = self.spec["memory"], self.spec["timeout_s"]
+        slack = _TOLD_S if self.spec["map"] else 0.0
         last_time, last_cpu = time.monotonic(), 0.0
         while True:
             await asyncio.sleep(TIMERS.memory_check_s)
@@ -186,7 +214,7 @@ class Attempt:
             if memory > limit:
                 await self._stop_at_limit(child, "memory")
                 return
-            if timeout and self._executing and now - self._executing > timeout:
+            if timeout and self._executing and now - self._executing > timeout + slack:
                 await self._stop_at_limit(child, "timeout")
                 return
 
@@ -265,6 +293,11 @@ class Attempt:
         if event["kind"] == "executing":
             self._executing = time.monotonic()
             self._sabotage.begin(self)
+        elif event["kind"] in {"piece", "ready"}:
+            if event.get("over"):
+                self._executing = None
+            self._output.event(event)
+            self._output.flush()
         elif event["kind"] == "finishing":
             assert self._child is not None
             assert self._child.group is not None

@@ -22,6 +22,7 @@ import socket
 import struct
 import sys
 import threading
+from collections import deque
 from typing import Any, Literal
 
 __all__ = ["STACK_SIGNAL", "Channel", "Frames", "TextStream", "encode", "print_whole"]
@@ -98,15 +99,17 @@ class Channel:
             self._poll.register(pipe, select.POLLIN)
         self._lock = threading.RLock()
         self._owner = os.getpid()
+        self._received = Frames()
+        self._messages: deque[dict[str, Any]] = deque()
 
     def receive(self) -> dict[str, Any] | None:
         """Wait for the node's next object; None when the node has closed the channel."""
-        frames = Frames()
-        while data := self._control.recv(_READ):
-            for _, body in frames.feed(data):
-                message: dict[str, Any] = json.loads(body)
-                return message
-        return None
+        while not self._messages:
+            data = self._control.recv(_READ)
+            if not data:
+                return None
+            self._messages += [json.loads(body) for _, body in self._received.feed(data)]
+        return self._messages.popleft()
 
     def event(self, event: dict[str, Any]) -> None:
         """Send a JSON object; of a display by a process forked by user code, its plain text."""

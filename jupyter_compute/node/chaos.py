@@ -39,7 +39,7 @@ class Sabotage:
     def __init__(self, text: str) -> None:
         self._chaos = read(text) if text else None
         self._blow: asyncio.Task[None] | None = None
-        self._done = False
+        self._begun = self._done = False
 
     @property
     def held_s(self) -> tuple[float, float]:
@@ -49,9 +49,10 @@ class Sabotage:
         return (self._chaos.pause_s, 0.0) if self._chaos.kind == "slow" else (0.0, _HELD_S)
 
     def begin(self, victim: Victim) -> None:
-        """The attempt executes. The loss of its machine is the pool's to bring about."""
-        if self._chaos is None or self._chaos.kind == "lose-machine":
+        """The attempt executes, maybe not for the first time. The loss of its machine is the pool's to bring about."""
+        if self._chaos is None or self._chaos.kind == "lose-machine" or self._begun:
             return
+        self._begun = True
         if self._chaos.kind == "slow":
             self._confess(victim)
             return

@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import threadpoolctl
 
@@ -34,6 +34,7 @@ from ..blobs import Blobs, hash_of
 from . import limits, outcome
 from .changes import Inputs
 from .channel import Channel, TextStream, print_whole
+from .lane import Lane
 from .shell import ChildShell, refuse_input
 
 __all__ = ["find_pools", "rehearse", "serve"]
@@ -153,10 +154,16 @@ def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any])
         payload, maps = values.fetch(blobs, job["payload"], namespace)
     except Exception as error:  # noqa: BLE001 - any object's own code may run here
         return outcome.not_loaded(error)
-    inputs = Inputs(payload["values"], namespace, job["blobs"], maps)
-    channel.event({"kind": "executing"})
+    inputs = payload["values"]
+    if payload["kind"] == "map":
+        namespace.update(inputs)
+        lane = Lane(shell, channel, blobs, payload["function"], inputs.keys(), job["run"])
+        return lane.serve() | {"notes": notes}
     before_s, after_s = job["held_s"]
-    time.sleep(before_s)
+
+    def executing() -> None:
+        channel.event({"kind": "executing"})
+        time.sleep(before_s)
 
     def finishing() -> None:
         """Have the kernel's limit lifted: what is returned is not part of the ask."""
@@ -166,9 +173,12 @@ def _run(shell: ChildShell, channel: Channel, blobs: Blobs, job: dict[str, Any])
             channel.receive()
 
     if payload["kind"] == "call":
+        executing()
         envelope = _call(shell, blobs, payload, finishing)
     else:
-        envelope = _cell(shell, blobs, payload, inputs, finishing)
+        given = Inputs(inputs, namespace, job["blobs"], maps)
+        executing()
+        envelope = _cell(shell, blobs, payload, given, finishing)
     envelope["notes"] = notes + envelope.get("notes", [])
     return envelope
 
@@ -242,20 +252,9 @@ def _in_loop(shell: ChildShell, run: Callable[[], Any]) -> Any:
         return value
     finally:
         if os.getpid() != own:
-            _end_copy(error)
+            outcome.end_copy(error)
         shell.events.trigger("post_execute")
         shell.events.trigger("post_run_cell", None)
-
-
-def _end_copy(error: BaseException | None) -> NoReturn:
-    """End a process that the code has forked, at the code's end: another answers for the run."""
-    status = 0
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        sys.stderr.write(outcome.describe(error))
-        status = 1
-    os._exit(status & 0xFF)
 
 
 def _enter(environment: bytes, job: dict[str, Any]) -> list[str]:

@@ -164,8 +164,13 @@ class _Node:
     def _send(self, attempt: str, events: list[dict[str, Any]]) -> None:
         self._stream({"op": EVENTS, "attempt": attempt, "events": events})
 
-    def _control(self, attempt: str, action: str, **_: Any) -> None:
-        self.runner.stop(attempt, action)
+    def _control(
+        self, attempt: str, action: str, message: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        if message is None:
+            self.runner.stop(attempt, action)
+        else:
+            self.runner.tell(attempt, message)
 
     def _stream(self, message: dict[str, Any]) -> None:
         """Speak to the pool; when it is gone, standard input says so."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 import traceback
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import values
 from ..blobs import Blobs
@@ -15,7 +17,16 @@ from ..culprits import Culprit, find_culprits, summary
 from ..values import Dumped
 from .changes import Inputs
 
-__all__ = ["Written", "describe", "failed", "finished", "not_loaded", "returned"]
+__all__ = [
+    "Written",
+    "describe",
+    "dump_items",
+    "end_copy",
+    "failed",
+    "finished",
+    "not_loaded",
+    "returned",
+]
 
 _MESSAGE = 2_000
 _TRACEBACK = 200_000
@@ -135,6 +146,47 @@ def _stored(blobs: Blobs, dumped: Dumped) -> dict[str, Any]:
             "message": f"the result cannot be stored: {error.strerror}: {error.filename}",
         }
     return {"outcome": "ok", "payload": payload, "blobs": buffers}
+
+
+def dump_items(
+    namespace: dict[str, Any],
+    results: list[Any],
+    failures: dict[int, dict[str, Any]],
+    known: Collection[str],
+) -> Dumped:
+    """Pickle the results of some items of a map.
+
+    Parameters
+    ----------
+    namespace : dict
+    results : list
+        One for each item; those that cannot be pickled are replaced by None.
+    failures : dict of int to dict
+        The envelopes of items that failed, by their place in `results`; those whose results
+        cannot be pickled are added.
+    known : collection of str
+        Names that the notebook has.
+    """
+    bundle = {"values": results, "failed": failures}
+    try:
+        return values.dump(bundle, namespace, without=known)
+    except Exception:  # noqa: BLE001 - any object's own code may run here
+        for place, value in enumerate(results):
+            name = "the returned value"
+            if unsent := _unsent(namespace, {name: value}, known):
+                failures[place], results[place] = not_returned(unsent), None
+        return values.dump(bundle, namespace, without=known)
+
+
+def end_copy(error: BaseException | None) -> NoReturn:
+    """End a process that the code has forked, at the code's end: another answers for the run."""
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        sys.stderr.write(describe(error))
+        status = 1
+    os._exit(status & 0xFF)
 
 
 def failed(

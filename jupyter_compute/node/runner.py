@@ -69,6 +69,11 @@ class Runner:
         if attempt in self._attempts:
             self._attempts[attempt].stop(action)
 
+    def tell(self, attempt: str, message: dict[str, Any]) -> None:
+        """Pass a message on to a lane of a map; one that has ended needs it no more."""
+        if attempt in self._attempts:
+            self._attempts[attempt].tell(message)
+
     def uses(self) -> dict[str, dict[str, Any]]:
         """Return what each attempt that was measured uses, in CPUs, seconds and bytes."""
         return {

@@ -6,13 +6,14 @@ import linecache
 import os
 from typing import Any
 
-from ..errors import AskError, Cancelled, ComputeError
+from ..errors import AskError, ComputeError
 from ..model import ENDED
-from . import plan, session, submission
+from . import plan, scratch, session, submission
+from .caught import Catch
 from .cells import FIRST_LINE, Cell, analyse
 from .code import key_of_cell
 from .credentials import held_back
-from .follow import Ending, follow
+from .follow import follow
 from .options import Options, help_text, parse_line
 from .output import background, foreground, shell
 from .refusals import check_text
@@ -55,6 +56,7 @@ def run_cell(line: str, body: str) -> object:
     secrets = _secrets(options, names)
     inputs = sorted({*cell.inputs(names), *(n for n in options.inputs or () if n in names)})
     notes = [_note(name, secrets[name]) for name in inputs if name in secrets]
+    notes += scratch.short_of(options)
     if options.plan:
         plan.show(options, names, (name for name in inputs if name not in secrets), notes)
         return None
@@ -112,7 +114,11 @@ def _start(prepared: Submission, status: Status, options: Options, names: dict[s
     run_id = session.client().submit_only(prepared.spec)
     status.run_id = run_id
     watch(run_id, background(), status, quiet=options.quiet)
-    names[options.bg] = Run(run_id, Results(names, prepared.packed))
+    names[options.bg] = Run(run_id, Results(names, prepared.packed, _catch(options)))
+
+
+def _catch(options: Options) -> Catch | None:
+    return None if options.catch is None else Catch(options.catch)
 
 
 def _still_active(value: object) -> str:
@@ -133,19 +139,4 @@ def _wait(prepared: Submission, status: Status, options: Options, names: dict[st
     for note in ending.envelope.get("notes", ()):
         view.say(note)
     view.finish()
-    return _receive(Results(names, prepared.packed), ending, options)
-
-
-def _receive(results: Results, ending: Ending, options: Options) -> object:
-    __tracebackhide__ = True
-    if options.catch is None:
-        return results.receive(ending, once=True)
-    try:
-        value = results.receive(ending, once=True)
-    except (KeyboardInterrupt, Cancelled):
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever the cell raised is asked for
-        results.namespace[options.catch] = error
-        return None
-    results.namespace[options.catch] = None
-    return value
+    return Results(names, prepared.packed, _catch(options)).receive(ending, once=True)

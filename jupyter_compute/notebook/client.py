@@ -98,6 +98,14 @@ class Client:
         """Ask for the run's end, politely (``"interrupt"``) or at once (``"kill"``)."""
         return self._call("POST", f"/v1/runs/{run_id}/cancel", {"action": action})
 
+    def exchange(self, run_id: str, order: Wire) -> Wire:
+        """Send chunks of a map, and return what has become of earlier ones."""
+        return self._call("POST", f"/v1/runs/{run_id}/chunks", order)
+
+    def conclude(self, run_id: str, envelope: Wire) -> None:
+        """End a map, as everything is done or an item has failed for good."""
+        self._call("POST", f"/v1/runs/{run_id}/conclude", envelope)
+
     def collected(self, run_id: str) -> None:
         """Tell the service that the results are bound here, so that it may drop them."""
         self._call("POST", f"/v1/runs/{run_id}/collected", {})
@@ -117,6 +125,10 @@ class Client:
     def layers(self) -> list[Wire]:
         """Return every layer with its offers."""
         return list(self._call("GET", "/v1/layers")["layers"])
+
+    def costs(self, since: float, by: str) -> Wire:
+        """Return what was spent since the day of that moment, by notebook, layer or day."""
+        return self._call("GET", f"/v1/cost?since={since:.0f}&by={by}")
 
     def plan(self, ask: Wire) -> Wire:
         """Return where an ask would run, or raise `AskError` with the nearest offers."""

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from ..ask import exact_memory, format_cpu
 from ..errors import AskError
-from . import chaos, doctor, plan, session, submission, tables
+from . import chaos, cost, doctor, plan, session, submission, tables
 from .client import Client
 from .options import DEFAULTABLE, Options, help_text, parse_line
 from .output import shell
@@ -27,6 +27,7 @@ _HELP = """\
 %compute runs                recent runs
 %compute attach ID [NAME]    a run again, bound to NAME; its output is replayed
 %compute cancel ID|all       end a run
+%compute cost [OPTIONS]      what runs have used and cost: --since 7d, --by notebook|layer|day
 %compute machines            the machines of the pool
 %compute chaos [FAILURE]     let the next run rehearse a failure, to see its retries work:
                              kill, oom, slow [TIME] or lose-machine; off takes it back
@@ -78,6 +79,7 @@ def _status(rest: str) -> None:
     status = quiet.status()
     _print(tables.machines(status["machines"]))
     _print(tables.runs(status["runs"]))
+    _print(tables.spending(status))
 
 
 def _defaults(rest: str) -> None:
@@ -142,6 +144,13 @@ def _cancel(rest: str) -> None:
         _print("nothing to cancel")
 
 
+def _cost(rest: str) -> None:
+    if "--help" in rest.split():
+        _print(cost.help_text())
+        return
+    _print(cost.table(cost.sums(session.client(), *cost.read(rest))))
+
+
 def _machines(rest: str) -> None:
     _nothing_more("machines", rest)
     quiet = Client(start=False)
@@ -176,6 +185,7 @@ _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "runs": _runs,
     "attach": _attach,
     "cancel": _cancel,
+    "cost": _cost,
     "machines": _machines,
     "chaos": _chaos,
     "stop": _stop,

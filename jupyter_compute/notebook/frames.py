@@ -6,15 +6,17 @@ import ast
 import functools
 import linecache
 import re
+import traceback
 from types import FrameType, TracebackType
 from typing import Any
 
 from ..errors import ComputeError
 from .output import shell
 
-__all__ = ["legible", "mend", "shown"]
+__all__ = ["legible", "mend", "shown", "told"]
 
 _OURS = __name__.partition(".")[0]
+_FILE = re.compile(r'^(?P<margin>[ |]*)  File "(?P<file>.+)", line (?=\d)', re.MULTILINE)
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<name>.+)$', re.MULTILINE)
 
 
@@ -67,6 +69,23 @@ def legible(stack: str) -> str:
         code = linecache.getline(file, number).strip()
         lines += [f"    {code}"] if code else []
     return "\n".join(lines)
+
+
+def told(error: BaseException) -> str:
+    """Return an exception as a traceback's text: without our frames, cells named as IPython does."""
+    whole = traceback.TracebackException(type(error), error, _visible(error.__traceback__))
+    _forget_columns(whole)
+    text = "".join(whole.format())
+    return _FILE.sub(lambda hit: f"{hit['margin']}  {_label(hit['file'])}, line ", text)
+
+
+def _forget_columns(whole: traceback.TracebackException) -> None:
+    """Leave out the marks below the lines: frames from another process know only their lines."""
+    for frame in whole.stack:
+        frame.colno = frame.end_colno = None
+    for inner in (whole.__cause__, whole.__context__, *(whole.exceptions or ())):
+        if inner is not None:
+            _forget_columns(inner)
 
 
 def _mended(trace: TracebackType | None) -> TracebackType | None:

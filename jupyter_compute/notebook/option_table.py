@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_compute.ask import (
     parse_count,
     parse_cpu,
+    parse_disk,
     parse_gpu,
     parse_memory_range,
     parse_time,
@@ -23,26 +24,28 @@ from jupyter_compute.ask import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OPTIONS", "Option"]
+__all__ = ["OPTIONS", "Option", "parse_flag", "parse_name"]
 
 _LONGEST_LABEL = 200
 # Control characters, line separators, lone surrogates, and marks that reorder what is read.
 _NO_LABEL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
-def _parse_flag(value: object, what: str) -> bool:
+def parse_flag(value: object, what: str) -> bool:
+    """Return True or False; nothing else stands for them."""
     if not isinstance(value, bool):
         refuse(what, value, "is neither True nor False", f"e.g. {what}=True")
     return value
 
 
-def _parse_pause(value: object, what: str) -> float:
+def _parse_pause(value: object, what: str) -> tuple[float, bool]:
+    """Return the first pause in seconds, and False: it grows."""
     from jupyter_compute.policy.retry import MAX_DELAY_S
 
     pause = parse_time(value, what)
     if pause > MAX_DELAY_S:
         refuse(what, value, f"is more than the longest pause, {MAX_DELAY_S:g} s", "e.g. 5s")
-    return pause
+    return pause, False
 
 
 def _normal(name: str) -> str:
@@ -56,7 +59,8 @@ def _is_name(text: str) -> bool:
     return text.isidentifier() and not iskeyword(text)
 
 
-def _parse_name(value: object, what: str) -> str:
+def parse_name(value: object, what: str) -> str:
+    """Return a Python name as the parser would bind it."""
     name = _normal(value) if isinstance(value, str) else ""
     if not _is_name(name):
         refuse(what, value, "is not a Python name", "e.g. result")
@@ -126,7 +130,7 @@ class Option:
     default: str = "off"
     example: str = ""
     value: str = ""
-    parse: Callable[[object, str], Any] = _parse_flag
+    parse: Callable[[object, str], Any] = parse_flag
     sets: tuple[str, ...] = ()
     instead: str = ""
     also: tuple[str, ...] = ()
@@ -175,6 +179,15 @@ OPTIONS: tuple[Option, ...] = (
         also=("gpus",),
     ),
     Option(
+        "disk",
+        "scratch disk, with a unit; on local it is this computer's, and a note says if less is free",
+        default="layer's own",
+        example="20G",
+        value="SIZE",
+        parse=parse_disk,
+        also=("storage", "scratch"),
+    ),
+    Option(
         "on",
         "the layer to run on",
         default="configured, else local",
@@ -207,6 +220,7 @@ OPTIONS: tuple[Option, ...] = (
         example="5s",
         value="TIME",
         parse=_parse_pause,
+        sets=("retry_delay", "retry_steady"),
         also=("delay",),
     ),
     Option(
@@ -223,8 +237,8 @@ OPTIONS: tuple[Option, ...] = (
         "after the last attempt bind the exception to NAME, None on success, and raise nothing",
         example="error",
         value="NAME",
-        parse=_parse_name,
-        instead="use try and except around the call",
+        parse=parse_name,
+        instead="put @catch(var=...) on the function, or use try and except around the call",
         per_cell=True,
     ),
     Option(
@@ -259,7 +273,7 @@ OPTIONS: tuple[Option, ...] = (
         "do not wait: bind a Run to NAME at once; output goes on appearing under the cell",
         example="run",
         value="NAME",
-        parse=_parse_name,
+        parse=parse_name,
         instead="call .submit(...) on the function",
         also=("background",),
         per_cell=True,

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_compute.ask import odd_characters, refuse, show
 from jupyter_compute.errors import AskError
+from jupyter_compute.model import RetryRule
 from jupyter_compute.notebook.line import Word, split
 from jupyter_compute.notebook.option_table import OPTIONS, Option
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable
+    from collections.abc import Collection, Container, Iterable, Sequence
 
-__all__ = ["DEFAULTABLE", "Options", "from_keywords", "help_text", "parse_line"]
+__all__ = ["DEFAULTABLE", "Options", "from_keywords", "help_text", "parse_line", "read_words"]
 
 DEFAULTABLE = frozenset(option.name for option in OPTIONS if not option.per_cell)
 """The options that make sense as a default for all cells."""
@@ -41,6 +42,8 @@ class Options:
     gpu : int
     gpu_name : str
         Empty for any kind.
+    disk : int or None
+        Bytes; None leaves it to the layer.
     on : str or None
         The layer; None leaves it to the configuration.
     retries : int
@@ -48,6 +51,8 @@ class Options:
         Names of exception types, plain or dotted.
     retry_delay, timeout : float, float or None
         Seconds.
+    retry_steady : bool
+        True if every pause is `retry_delay`; else that is the first one, and they grow.
     catch, bg : str or None
         Names to bind the exception and the run to.
     inputs, outputs : tuple of str or None
@@ -64,10 +69,12 @@ class Options:
     memory_high: int | None = None
     gpu: int = 0
     gpu_name: str = ""
+    disk: int | None = None
     on: str | None = None
     retries: int = 0
     retry_on: tuple[str, ...] = ("Exception",)
     retry_delay: float = 1.0
+    retry_steady: bool = False
     timeout: float | None = None
     catch: str | None = None
     inputs: tuple[str, ...] | None = None
@@ -79,6 +86,10 @@ class Options:
     quiet: bool = False
     help: bool = False
     given: frozenset[str] = frozenset()
+
+    def rule(self) -> RetryRule:
+        """Return when a failed attempt is followed by another one."""
+        return RetryRule(self.retries, self.retry_on, self.retry_delay, self.retry_steady)
 
     def merge(self, defaults: Options) -> Options:
         """Return these options, with those of ``defaults`` that were given there and not here."""
@@ -124,6 +135,29 @@ def parse_line(
     if any(word.text == "--help" and not word.quoted for word in words):
         return Options(help=True, given=frozenset({"help"}))
     known = [option for option in OPTIONS if allowed is None or option.name in allowed]
+    values = read_words(words, known, command)
+    for option, value in values.items():
+        if option.name == "on":
+            _check_layer(value, layers, "--on")
+    return _build(values)
+
+
+def read_words(words: list[Word], known: Sequence[Option], command: str) -> dict[Option, Any]:
+    """Return the value of each option that is given; the words are used up.
+
+    Parameters
+    ----------
+    words : list of Word
+    known : sequence of Option
+        What the magic has.
+    command : str
+        The magic, for messages.
+
+    Raises
+    ------
+    AskError
+        If anything is unknown, misspelt, given twice or out of its limits.
+    """
     values: dict[Option, Any] = {}
     texts: dict[Option, str] = {}
     while words:
@@ -133,9 +167,7 @@ def parse_line(
             _refuse_twice(option, texts[option], text)
         texts[option] = text
         values[option] = option.parse(text if option.value else True, f"--{option.name}")
-        if option.name == "on":
-            _check_layer(values[option], layers, "--on")
-    return _build(values)
+    return values
 
 
 def from_keywords(layers: Collection[str] | None = None, /, **keywords: object) -> Options:
@@ -169,12 +201,16 @@ def from_keywords(layers: Collection[str] | None = None, /, **keywords: object) 
     return _build(values)
 
 
-def help_text(command: str = "%%remote", allowed: Collection[str] | None = None) -> str:
+def help_text(
+    command: str = "%%remote",
+    allowed: Collection[str] | None = None,
+    table: Sequence[Option] = OPTIONS,
+) -> str:
     """Return the table of options as text for a terminal or a cell's output."""
     import textwrap
 
     lines = [f"{command} [options]  # comment", ""]
-    for option in OPTIONS:
+    for option in table:
         if allowed is not None and option.name not in allowed:
             continue
         head = f"  --{option.name} {option.value}".rstrip()
@@ -197,7 +233,7 @@ def _is_option(word: Word) -> bool:
     return not word.quoted and re.match(_DASHES, word.text) is not None
 
 
-def _find(word: Word, known: list[Option], command: str) -> Option:
+def _find(word: Word, known: Sequence[Option], command: str) -> Option:
     name = word.text.partition("=")[0]
     for option in known:
         if name == f"--{option.name}" and not word.quoted:

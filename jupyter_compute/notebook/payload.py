@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jupyter_compute
 
@@ -151,10 +151,13 @@ def pack_call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
+    kind: Literal["call", "map"] = "call",
     withheld: Collection[str] = (),
     most_bytes: int | None = None,
 ) -> Packed:
     """Store a function, its arguments, and the globals that it reads.
+
+    Of kind ``map``, it is called for many items that follow, instead of once.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def pack_call(
     AskError
         If they take more than `most_bytes`, the memory that the run asks for. Nothing was stored.
     """
-    job = {"kind": "call", "function": function, "args": args, "kwargs": kwargs}
+    job = {"kind": kind, "function": function, "args": args, "kwargs": kwargs}
     return _pack(blobs, namespace, job, (), withheld, most_bytes)
 
 

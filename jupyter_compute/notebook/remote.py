@@ -10,14 +10,20 @@ import asyncio
 import functools
 import inspect
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from ..errors import AskError, ComputeError
+from .callables import is_coroutine, unfit
+from .caught import Catch
 from .options import Options, from_keywords
+from .stack import catch_of, noted, stacked
 
 if TYPE_CHECKING:
+    from .inplace import InPlaceMap
+    from .map import Map
     from .run import Run
+    from .source import Errors
     from .status import Status
     from .submission import Submission
 
@@ -41,11 +47,16 @@ class RemoteFunction(Generic[P, R]):
         The plain function.
     asked : Options
         What it asks for, as given.
+    caught : Catch, optional
+        What holds the exception of a run, which then has the value None.
     """
 
-    def __init__(self, function: Callable[P, R], asked: Options) -> None:
+    def __init__(
+        self, function: Callable[P, R], asked: Options, caught: Catch | None = None
+    ) -> None:
         self.function = function
         self.asked = asked
+        self.caught = caught
         functools.update_wrapper(self, function, updated=())
         plain = getattr(function, "__func__", function)
         self.__name__: str = getattr(plain, "__name__", type(plain).__name__)
@@ -57,11 +68,12 @@ class RemoteFunction(Generic[P, R]):
         if INSIDE in os.environ:
             _tell_in_place(self.__name__)
             return self.function(*args, **kwargs)
-        if inspect.iscoroutinefunction(self.function):
+        if is_coroutine(self.function):
             return self._awaited(args, kwargs)  # type: ignore[return-value]
         from .status import Status
 
-        value: R = _wait(self._prepare(args, kwargs), self._resolved(), Status())
+        prepared, options = self._prepare(args, kwargs), self._resolved()
+        value: R = _wait(prepared, options, Status(), self.caught)
         return value
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run:
@@ -77,7 +89,64 @@ class RemoteFunction(Generic[P, R]):
             raise ComputeError("a run cannot submit another run", hint="call the function instead")
         prepared = self._prepare(args, kwargs, detached=True)
         run_id = session.client().submit_only(prepared.spec)
-        return Run(run_id, Results(namespace(), prepared.packed))
+        return Run(run_id, Results(namespace(), prepared.packed, self.caught))
+
+    def map(
+        self,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        errors: Errors = "raise",
+        chunk: int | Literal["auto"] = "auto",
+        window: int | None = None,
+    ) -> Map[R] | InPlaceMap[R]:
+        """Run the function for many items, and return an iterator over the results.
+
+        It is lazy: nothing is sent before the first result is asked for, and the iterables
+        are read only as far ahead as is needed to keep all processes busy. Each process
+        works on many items, one after the other; each item has its own retries, timeout
+        and memory steps. The globals and defaults of the function are sent once.
+
+        Parameters
+        ----------
+        *iterables
+            The arguments, as for Python's own `map`. They may be endless; containers must
+            have one length.
+        ordered : bool
+            Give the results in the order of the items; if False, as they come.
+        errors : {"raise", "return", "skip"}
+            What becomes of an item that has failed for good: its exception is raised in its
+            turn and the map is over, is a result like others, or is left out.
+        chunk : "auto" or int
+            Items that travel together. By default so many as take a fraction of a second.
+        window : int, optional
+            Items that may be on their way, or wait for an earlier one, at the same time.
+
+        Returns
+        -------
+        Map
+            An iterator with ``.cancel()``, and with a length if the iterables have one.
+
+        Raises
+        ------
+        AskError, TypeError, ValueError
+            If an argument is none of the above.
+        """
+        __tracebackhide__ = True
+        from .frames import shown
+        from .map import make_map
+        from .source import Request, Source
+
+        try:
+            request = Request.read(ordered, errors, chunk, window)
+            source = Source.of(iterables)
+        except (AskError, TypeError, ValueError) as refusal:
+            raise shown(refusal) from None
+        if INSIDE in os.environ:
+            from .inplace import InPlaceMap
+
+            _tell_in_place(self.__name__)
+            return InPlaceMap(self.function, source, request)
+        return make_map(self.function, self._resolved(), source, request, self.caught)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here, as if it were not decorated."""
@@ -85,23 +154,30 @@ class RemoteFunction(Generic[P, R]):
 
     def options(self, **keywords: Any) -> RemoteFunction[P, R]:
         """Return the same function with another ask; the keywords are those of `remote`."""
-        return RemoteFunction(self.function, _read(keywords).merge(self.asked))
+        __tracebackhide__ = True
+        return RemoteFunction(self.function, _read(keywords).merge(self.asked), self.caught)
+
+    def stacked(self, wanted: Mapping[str, Any]) -> RemoteFunction[P, R]:
+        """Return the same function with what a decorator asks for besides (`stack.note`)."""
+        caught = catch_of(wanted, self.__qualname__) or self.caught
+        return RemoteFunction(self.function, stacked(self.asked, wanted), caught)
 
     def plan(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return what a call would send, where it would run and for how much. Nothing is run."""
-        from . import payload, plan
+        from . import payload, plan, scratch
 
         named: dict[str, Any] = {f"argument {n}": value for n, value in enumerate(args, 1)}
         named |= {f"argument {name}": value for name, value in kwargs.items()}
         named[self.__name__] = self.function
-        return plan.describe(self._resolved(), payload.measure(named, named))
+        options = self._resolved()
+        return plan.describe(options, payload.measure(named, named), scratch.short_of(options))
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind like a function in a class: as method, class method or static method."""
         bind = getattr(self.function, "__get__", None)
         if bind is None or (instance is None and inspect.isfunction(self.function)):
             return self
-        return RemoteFunction(bind(instance, owner), self.asked)
+        return RemoteFunction(bind(instance, owner), self.asked, self.caught)
 
     def __repr__(self) -> str:
         return f"<remote {self.__qualname__}>"
@@ -134,7 +210,7 @@ class RemoteFunction(Generic[P, R]):
 
         prepared, options, status = self._prepare(args, kwargs), self._resolved(), Status()
         try:
-            return await in_thread(_wait, prepared, options, status)
+            return await in_thread(_wait, prepared, options, status, self.caught)
         except asyncio.CancelledError:
             if status.run_id:
                 session.client().cancel(status.run_id)
@@ -157,8 +233,9 @@ def remote(function: Any = None, /, **options: Any) -> Any:
     function : callable, optional
         A function, method, lambda or ``async def``.
     **options
-        ``cpu``, ``memory``, ``gpu``, ``on``, ``retries``, ``retry_on`` (names or exception
-        classes), ``retry_delay``, ``timeout``, ``quiet``: as ``%%remote`` has them.
+        ``cpu``, ``memory``, ``gpu``, ``disk``, ``on``, ``retries``, ``retry_on`` (names or
+        exception classes), ``retry_delay``, ``timeout``, ``name``, ``quiet``: as ``%%remote``
+        has them. Metaflow's decorators (`metaflow`) add to them.
 
     Returns
     -------
@@ -177,9 +254,9 @@ def remote(function: Any = None, /, **options: Any) -> Any:
     def decorate(function: Any) -> RemoteFunction[Any, Any]:
         __tracebackhide__ = True
         if isinstance(function, RemoteFunction):
-            return RemoteFunction(function.function, asked.merge(function.asked))
+            return RemoteFunction(function.function, asked.merge(function.asked), function.caught)
         _check(function)
-        return RemoteFunction(function, asked)
+        return RemoteFunction(function, asked).stacked(noted(function))
 
     return decorate if function is None else decorate(function)
 
@@ -206,27 +283,14 @@ def _tell_in_place(name: str) -> None:
 def _check(function: Any) -> None:
     from .frames import shown
 
-    if problem := _unfit(function):
+    if problem := unfit(function):
         raise shown(TypeError(problem))
 
 
-def _unfit(function: Any) -> str:
-    """Return why it cannot run remotely; empty if it can."""
-    plain = getattr(function, "__func__", function)
-    name = getattr(plain, "__qualname__", repr(plain))
-    if isinstance(plain, type):
-        return f"@remote works on functions, and {name} is a class; decorate its methods"
-    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        return f"@remote cannot run {name}: a generator would have to stay remote; return a list"
-    if not callable(plain):
-        return f"@remote works on functions, and this is of type {type(plain).__name__}"
-    return ""
-
-
-def _wait(prepared: Submission, options: Options, status: Status) -> Any:
+def _wait(prepared: Submission, options: Options, status: Status, caught: Catch | None) -> Any:
     """Submit a call, show it, and return its value or raise what it raised."""
     __tracebackhide__ = True
-    from . import session
+    from . import scratch, session
     from .follow import follow
     from .frames import shown
     from .output import foreground
@@ -235,6 +299,7 @@ def _wait(prepared: Submission, options: Options, status: Status) -> Any:
 
     client = session.client()
     status.cpu, status.memory = options.cpu, options.memory
+    status.notes += scratch.short_of(options)
     view = View(foreground(), status, quiet=options.quiet, patience_s=_PATIENCE_S)
     try:
         ending = follow(client, client.submit(prepared.spec), view)
@@ -243,4 +308,4 @@ def _wait(prepared: Submission, options: Options, status: Status) -> Any:
     for note in ending.envelope.get("notes", ()):
         view.say(note)
     view.finish()
-    return Results(namespace(), prepared.packed).receive(ending, once=True)
+    return Results(namespace(), prepared.packed, caught).receive(ending, once=True)

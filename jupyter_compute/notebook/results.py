@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import ComputeError
 from . import payload, session
+from .caught import Catch
 from .client import Client
 from .endings import failure, not_rebuilt
 from .follow import Ending
@@ -48,10 +49,13 @@ class Results:
         Where the names that a cell assigned are bound.
     packed : Packed or str
         What was sent, or its hash if another kernel has sent it.
+    catch : Catch, optional
+        What holds the exception, so that it is not raised.
     """
 
     namespace: dict[str, Any]
     packed: Packed | str
+    catch: Catch | None = None
 
     @classmethod
     def of_run(cls, record: dict[str, Any]) -> Results:
@@ -61,7 +65,8 @@ class Results:
     def receive(self, ending: Ending, *, once: bool = False) -> Any:
         """Bind what came back, and return the last expression's or the function's value.
 
-        If the run failed nothing is bound, unless it was to keep partial results.
+        If the run failed nothing is bound, unless it was to keep partial results, and the
+        value is None if `catch` holds the exception.
 
         Parameters
         ----------
@@ -78,6 +83,18 @@ class Results:
         KeyboardInterrupt
             If it was interrupted from here.
         """
+        __tracebackhide__ = True
+        if self.catch is None:
+            return self._receive(ending, once=once)
+        try:
+            value = self._receive(ending, once=once)
+        except BaseException as error:  # noqa: BLE001 - whatever the run raised is asked for
+            self.catch.hold(error, self.namespace)
+            return None
+        self.catch.clear(self.namespace)
+        return value
+
+    def _receive(self, ending: Ending, *, once: bool) -> Any:
         __tracebackhide__ = True
         result = self._open(ending)
         error = self._raised(ending, result.error)

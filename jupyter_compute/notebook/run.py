@@ -174,8 +174,8 @@ def attach(run_id: str) -> Run:
     return run
 
 
-def watch(run_id: str, output: Output, status: Status, *, quiet: bool = False) -> None:
-    """Show a run's events from a thread of their own, until its end."""
+def watch(run_id: str, output: Output, status: Status, *, quiet: bool = False) -> threading.Thread:
+    """Show a run's events from a thread of their own, until its end; return the thread."""
     view = View(output, status, quiet=quiet)
     view.take({"kind": "state", "state": "queued"})
 
@@ -187,7 +187,9 @@ def watch(run_id: str, output: Output, status: Status, *, quiet: bool = False) -
             view.say(str(error))
         view.finish()
 
-    threading.Thread(target=show, name=f"jupyter-compute-{run_id}", daemon=True).start()
+    thread = threading.Thread(target=show, name=f"jupyter-compute-{run_id}", daemon=True)
+    thread.start()
+    return thread
 
 
 def _status(record: dict[str, Any]) -> Status:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..ask import format_cpu, format_memory, format_money, format_time
 from ..model import ENDED, Receipt
+from .progress import Progress, grouped
 
 __all__ = ["Status", "describe_receipt", "outcome_name"]
 
@@ -33,6 +34,8 @@ class Status:
     cpu : float or None
     memory : int or None
         What it asked for, until a machine grants it.
+    progress : Progress or None
+        How far it is, if it is a map.
     """
 
     run_id: str = ""
@@ -41,6 +44,7 @@ class Status:
     state: str = "queued"
     interrupting: bool = False
     notes: list[str] = field(default_factory=list)
+    progress: Progress | None = None
     _reason: str = ""
     _machine: str = ""
     _sample: dict[str, Any] = field(default_factory=dict)
@@ -130,6 +134,8 @@ class Status:
         granted = [f"{format_cpu(self.cpu)} cpu"] if self.cpu else []
         granted += [format_memory(self.memory)] if self.memory else []
         parts = [" ".join(granted)] if granted else []
+        if self.progress is not None:
+            return parts + self.progress.words()
         sample = self._sample
         if sample:
             parts.append(_clock(sample["elapsed_s"]))
@@ -144,15 +150,16 @@ class Status:
 def describe_receipt(receipt: Receipt) -> str:
     """Return a receipt on one line, without the sign of how the run ended."""
     parts = [f"{format_time(receipt.run_s)} on {receipt.machine or receipt.layer}"]
-    if receipt.attempts > 1:
+    if receipt.items is not None:
+        parts.insert(0, f"{grouped(receipt.items)} items")
+    elif receipt.attempts > 1:
         parts.append(f"{receipt.attempts} attempts")
     if receipt.wait_s >= 1:
         parts.append(f"waited {format_time(receipt.wait_s)}")
     if receipt.cpu_mean is not None and receipt.cpu:
         parts.append(f"cpu {100 * receipt.cpu_mean / receipt.cpu:.0f} %")
     if receipt.memory_peak is not None:
-        peak = format_memory(receipt.memory_peak)
-        parts.append(f"peak {peak} of {format_memory(receipt.memory)}")
+        parts.append(f"peak {_peak(receipt.memory_peak, receipt.memory)}")
     if receipt.cost_usd:
         parts.append(format_money(receipt.cost_usd))
     if receipt.advice:
@@ -191,6 +198,13 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _peak(peak: int, memory: int) -> str:
+    """Return both sizes; the unit once if it is the same: ``"9.8 GB of 32"``."""
+    shown, limit = format_memory(peak), format_memory(memory)
+    number, _, unit = limit.partition(" ")
+    return f"{shown} of {number if shown.endswith(f' {unit}') else limit}"
 
 
 def _share(used: float, limit: int | None) -> str:

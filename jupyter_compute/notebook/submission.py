@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from .. import settings, values
 from ..culprits import find_culprits, open_files, to_error
 from ..errors import TransferError
-from ..model import RetryRule, RunSpec
+from ..model import RunSpec
 from ..policy.fit import DEFAULT_MEMORY
 from . import payload, session
 from .code import key_of_function
@@ -21,9 +22,10 @@ from .credentials import held_back
 from .options import Options
 from .payload import NotPicklable, Packed
 
-__all__ = ["Submission", "layers", "prepare_call", "prepare_cell"]
+__all__ = ["Submission", "layers", "prepare_call", "prepare_cell", "prepare_map"]
 
 _LONGEST_NAME = 80
+_ASK = frozenset({"cpu", "memory", "gpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def prepare_call(
     kwargs: dict[str, Any],
     *,
     detached: bool = False,
+    kind: Literal["call", "map"] = "call",
 ) -> Submission:
     """Store a function with its arguments and the globals it reads, and return the run.
 
@@ -114,6 +117,7 @@ def prepare_call(
                 function,
                 args,
                 kwargs,
+                kind=kind,
                 withheld=frozenset(held_back(namespace)),
                 most_bytes=_memory(options),
             )
@@ -124,6 +128,20 @@ def prepare_call(
     label = getattr(function, "__qualname__", type(function).__name__)
     code = key_of_function(function)
     return Submission(_spec(options, packed, label, code, detached=detached), packed)
+
+
+def prepare_map(namespace: dict[str, Any], options: Options, function: Any) -> Submission:
+    """Store a function with the globals it reads, and return the run that its items go to.
+
+    Raises
+    ------
+    TransferError
+        If values cannot be sent: all of them are named, and the place inside each.
+    AskError
+        If they take more memory than the run asks for.
+    """
+    prepared = prepare_call(namespace, options, function, (), {}, kind="map")
+    return dataclasses.replace(prepared, spec=dataclasses.replace(prepared.spec, map=True))
 
 
 def _spec(
@@ -146,7 +164,7 @@ def _spec(
         payload=packed.payload,
         environment=payload.pack_environment(session.blobs()),
         blobs=packed.blobs,
-        retry=RetryRule(options.retries, options.retry_on, options.retry_delay),
+        retry=options.rule(),
         gpu=options.gpu,
         timeout_s=options.timeout,
         detached=detached or options.bg is not None,
@@ -155,6 +173,8 @@ def _spec(
         preload=payload.preload(),
         code=code,
         chaos=session.take_chaos(layer),
+        given=tuple(sorted(options.given & _ASK)),
+        sent=packed.nbytes,
     )
 
 

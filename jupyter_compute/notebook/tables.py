@@ -8,7 +8,7 @@ from typing import Any
 
 from ..ask import format_cpu, format_memory, format_money, format_time
 
-__all__ = ["layers", "machines", "runs"]
+__all__ = ["aligned", "layers", "machines", "money", "runs", "short", "spending"]
 
 _LONGEST_NAME = 40
 
@@ -28,7 +28,7 @@ def machines(found: Sequence[Mapping[str, Any]]) -> str:
         )
         for machine in found
     ]
-    return _table(("machine", "layer", "state", "cpu", "memory", ""), rows)
+    return aligned(("machine", "layer", "state", "cpu", "memory", ""), rows)
 
 
 def runs(found: Sequence[Mapping[str, Any]], now: float | None = None) -> str:
@@ -36,19 +36,29 @@ def runs(found: Sequence[Mapping[str, Any]], now: float | None = None) -> str:
     if not found:
         return "no runs"
     now = time.time() if now is None else now
+    # Where everything is free, a column that says so takes room from the names.
+    priced = any(run["usd"] != 0 for run in found)
     rows = [
         (
             run["id"],
             run["state"],
-            _short(run["name"]),
+            short(run["name"]),
             run["machine"] or run["layer"],
             f"{format_cpu(run['ask']['cpu'])} cpu {format_memory(run['ask']['memory'])}",
             format_time(max(0.0, (run["finished"] or now) - run["created"])),
+            *([money(run["usd"])] if priced else []),
             " ".join(filter(None, (_notebook(run), run["cell"] and f"[{run['cell']}]"))),
         )
         for run in found
     ]
-    return _table(("run", "state", "name", "on", "ask", "took", "from"), rows)
+    cost = ["cost"] if priced else []
+    return aligned(["run", "state", "name", "on", "ask", "took", *cost, "from"], rows)
+
+
+def spending(status: Mapping[str, Any]) -> str:
+    """Return in one line what the machines cost now, and what runs have cost today."""
+    now, today = status["usd_per_hour"], status["today_usd"]
+    return f"cost: {money(now)}/h now, {money(today)} today"
 
 
 def layers(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None, str]]) -> str:
@@ -67,10 +77,11 @@ def layers(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None, str
                 "fits" if answer is not None and not remark else remark,
             )
         )
-    return _table(("layer", "configured", "largest ask", "price", "this ask"), shown)
+    return aligned(("layer", "configured", "largest ask", "price", "this ask"), shown)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, each column as wide as it must be."""
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
     lines = []
     for row in [head, *rows]:
@@ -84,11 +95,17 @@ def _size(offer: Mapping[str, Any]) -> str:
 
 
 def _notebook(run: Mapping[str, Any]) -> str:
-    return _short(str(run["notebook"]).removesuffix(".ipynb"))
+    return short(str(run["notebook"]).removesuffix(".ipynb"))
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Return a name as tables show it, its end left out if it is long."""
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def money(usd: float | None) -> str:
+    """Return dollars, known or not."""
+    return "$?" if usd is None else format_money(usd)
 
 
 def _of(used: float | None, total: float, unit: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 import uuid
@@ -43,6 +44,7 @@ class View:
         self._shown: dict[str, str] = {}
         self._placed = False
         self._displaced = False
+        self._later: threading.Timer | None = None
         self._lock = threading.RLock()
 
     def take(self, event: dict[str, Any]) -> None:
@@ -81,6 +83,9 @@ class View:
     def finish(self) -> None:
         """Show the end: always, even right after an update."""
         with self._lock:
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
             if self._placed or self.status.notes or self._patient():
                 self._show(last=True)
 
@@ -100,9 +105,22 @@ class View:
             self._refresh(force=self._patient())
 
     def _refresh(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if force or (self._patient() and now - self._shown_at >= _INTERVAL_S):
+        wait_s = max(self._from, self._shown_at + _INTERVAL_S) - time.monotonic()
+        if force or wait_s <= 0:
             self._show(last=False)
+        elif self._later is None and not self._quiet:
+            # Nothing else may happen for long, e.g. while the run waits.
+            show = contextvars.copy_context().run
+            self._later = threading.Timer(wait_s, show, (self._catch_up,))
+            self._later.daemon = True
+            self._later.start()
+
+    def _catch_up(self) -> None:
+        """Show what came too soon after the update before."""
+        with self._lock:
+            if self._later is not None and not self.status.ended:
+                self._later = None
+                self._show(last=False)
 
     def _patient(self) -> bool:
         return time.monotonic() >= self._from

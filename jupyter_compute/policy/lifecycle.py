@@ -27,6 +27,12 @@ class Timers:
     ageing_s : float
         A run that waited this long has a machine kept free for it. Smaller runs that come
         later may overtake it until then, so that machines do not stand idle.
+    lane_turn_s : float
+        A lane of a map that other runs wait for gives way after this long, and waits for
+        its next turn behind them. Its successor loads the function's globals anew.
+    lane_idle_s : float
+        A lane that has had no items for this long gives its machine back. The notebook may
+        take a moment to look at the results before it asks for more.
     launch_deadline_s : float
         From the launch of a machine until it has joined; then the launch has failed. A
         local one joins in two seconds, on a busy one-core container in twenty.
@@ -53,6 +59,8 @@ class Timers:
     output_batch_s: float = 0.05
     memory_check_s: float = 0.1
     ageing_s: float = 10.0
+    lane_turn_s: float = 10.0
+    lane_idle_s: float = 2.0
     launch_deadline_s: float = 60.0
     lost_machine_s: float = 60.0
     machine_idle_s: float = 300.0

@@ -28,7 +28,7 @@ MAX_LOST = 3
 """A run is rerun this often because its machine was lost; that is not its fault."""
 
 MAX_DELAY_S = 60.0
-"""No pause before a rerun is longer: the user waits."""
+"""No pause that grows gets longer: the user waits."""
 
 MAX_SUSPICIONS = 2
 """After so many machines in a row that died as soon as it had started, a run is to blame."""
@@ -222,8 +222,9 @@ def _counted(
     if counts.reruns >= rule.retries:
         return Finish("failed", f"{ended}; all retries ({rule.retries}) are used up")
     n = counts.reruns + 1
-    delay = _pause(rule.delay_s, n, rng)
-    why = f"{ended}: rerun {n} of {rule.retries} in {format_time(delay)}"
+    delay = rule.delay_s if rule.steady else _pause(rule.delay_s, n, rng)
+    when = f"in {format_time(delay)}" if delay else "at once"
+    why = f"{ended}: rerun {n} of {rule.retries} {when}"
     return Rerun(delay, memory, why, dataclasses.replace(counts, reruns=n, suspicions=0))
 
 

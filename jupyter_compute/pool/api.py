@@ -6,6 +6,7 @@ form of a `ComputeError` with a status of 4xx.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,7 +23,15 @@ import jupyter_compute
 from jupyter_compute.ask import Ask
 from jupyter_compute.errors import AskError, ComputeError, PoolError
 from jupyter_compute.model import RunSpec
-from jupyter_compute.pool.bodies import RUN_ID, read_body, read_plan, read_spec
+from jupyter_compute.pool.bodies import (
+    RUN_ID,
+    read_body,
+    read_conclusion,
+    read_group,
+    read_order,
+    read_plan,
+    read_spec,
+)
 from jupyter_compute.pool.events import Follower
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs, UnknownRun
@@ -55,6 +64,9 @@ class Pool(Protocol):
     def layers(self) -> Mapping[str, Any]:
         """Return every layer with its offers."""
 
+    def costs(self, since: float, by: str) -> Mapping[str, Any]:
+        """Return the sums of the receipts since the beginning of a day."""
+
     def stop(self, force: bool) -> None:
         """End the service; `PoolError` if runs are active and it is not forced."""
 
@@ -82,9 +94,12 @@ def make_server(pool: Pool) -> Server:
         (run, _Run),
         (f"{run}/events", _Events),
         (f"{run}/cancel", _Cancel),
+        (f"{run}/chunks", _Chunks),
+        (f"{run}/conclude", _Conclude),
         (f"{run}/collected", _Collected),
         (r"/v1/status", _Status),
         (r"/v1/layers", _Layers),
+        (r"/v1/cost", _Cost),
         (r"/v1/plan", _Plan),
         (r"/v1/stop", _Stop),
     ]
@@ -229,6 +244,20 @@ class _Cancel(_Handler):
         self.finish(json.dumps(self.pool.runs.cancel(self._run_id(run_id), action)))
 
 
+class _Chunks(_Handler):
+    async def post(self, run_id: str) -> None:
+        order = read_order(self.body())
+        answer = json.dumps(await self.pool.runs.exchange(self._run_id(run_id), order))
+        with contextlib.suppress(StreamClosedError):
+            await self.finish(answer)
+
+
+class _Conclude(_Handler):
+    def post(self, run_id: str) -> None:
+        self.pool.runs.conclude(self._run_id(run_id), read_conclusion(self.body()))
+        self.finish(json.dumps({}))
+
+
 class _Collected(_Handler):
     def post(self, run_id: str) -> None:
         self.pool.runs.collected(self._run_id(run_id))
@@ -243,6 +272,12 @@ class _Status(_Handler):
 class _Layers(_Handler):
     def get(self) -> None:
         self.finish(json.dumps(self.pool.layers()))
+
+
+class _Cost(_Handler):
+    def get(self) -> None:
+        by = read_group(self.get_query_argument("by", "day"))
+        self.finish(json.dumps(self.pool.costs(self.number("since", 0), by)))
 
 
 class _Plan(_Handler):

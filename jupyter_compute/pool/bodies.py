@@ -9,13 +9,23 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jupyter_compute.ask import Ask, make_ask, parse_memory, show
+from jupyter_compute.ask import Ask, make_ask, parse_memory, refuse, show
 from jupyter_compute.blobs import HASH
 from jupyter_compute.errors import AskError, ComputeError
 from jupyter_compute.model import RunSpec
 from jupyter_compute.policy import chaos
+from jupyter_compute.policy.cost import GROUPS
 
-__all__ = ["RUN_ID", "read_body", "read_plan", "read_spec", "spec_ask"]
+__all__ = [
+    "RUN_ID",
+    "read_body",
+    "read_conclusion",
+    "read_group",
+    "read_order",
+    "read_plan",
+    "read_spec",
+    "spec_ask",
+]
 
 RUN_ID = re.compile(r"[a-z0-9-]{1,64}")
 """What the id of a run looks like."""
@@ -75,6 +85,41 @@ def read_plan(wire: Mapping[str, Any]) -> Ask:
     )
 
 
+def read_order(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the notebook sends to its map, and wants of it.
+
+    Raises
+    ------
+    ComputeError
+        If a field is missing, unknown, or not what it should be; names the field.
+    """
+    order = _checked(wire, _ORDER, "the order")
+    for chunk in order["chunks"]:
+        _checked(chunk, _CHUNK, "the chunk")
+    return order
+
+
+def read_conclusion(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a map has ended, as an envelope without values."""
+    return _checked(wire, _CONCLUSION, "the conclusion") | {"payload": None, "blobs": []}
+
+
+def _checked(wire: object, checks: Mapping[str, Any], what: str) -> dict[str, Any]:
+    if not isinstance(wire, dict) or wire.keys() - checks.keys():
+        raise ComputeError(f"{what} has other fields than {', '.join(checks)}")
+    for name, check in checks.items():
+        if not check(wire.get(name)):
+            raise ComputeError(f"the field {name} of {what} is not valid")
+    return wire
+
+
+def read_group(by: str) -> str:
+    """Return by what costs are to be summed; `AskError` if it is nothing of the kind."""
+    if by not in GROUPS:
+        refuse("by", by, "is not notebook, layer or day")
+    return by
+
+
 def _ask(cpu: object, low: object, high: object, gpu: object, layer: object) -> Ask:
     ask = make_ask(cpu, None, gpu, layer)
     low, high = _memory("memory", low), _memory("memory_high", high)
@@ -120,16 +165,45 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _retry(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    checks = {"retries": _whole, "retry_on": _names, "delay_s": _number}
+    checks = {"retries": _whole, "retry_on": _names, "delay_s": _number, "steady": _flag}
     return all(name in checks and checks[name](item) for name, item in value.items())
 
 
 def _maybe(check: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or check(value)
 
+
+_ORDER: Mapping[str, Callable[[Any], bool]] = {
+    "chunks": lambda value: isinstance(value, list) and len(value) <= _MOST_NAMES,
+    "open": lambda value: isinstance(value, list) and all(map(_whole, value)),
+    "since": lambda value: isinstance(value, int) and 0 <= value < 2**63,
+    "wait_s": lambda value: _number(value) and 0 <= value <= 60,
+}
+
+_CHUNK: Mapping[str, Callable[[Any], bool]] = {
+    "n": _whole,
+    "items": lambda value: _whole(value) and value > 0,
+    "payload": _hash,
+    "blobs": _hashes,
+    "memory": _maybe(_whole),
+    "careful": lambda value: isinstance(value, bool),
+    "whole": lambda value: isinstance(value, bool),
+}
+
+_CONCLUSION: Mapping[str, Callable[[Any], bool]] = {
+    "outcome": lambda value: value in ("ok", "error", "died"),
+    "type": _maybe(_text),
+    "reason": _maybe(_text),
+    "message": _maybe(_text),
+    "items": _whole,
+}
 
 _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "name": _text,
@@ -143,11 +217,14 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "blobs": _hashes,
     "retry": _retry,
     "timeout_s": _maybe(lambda value: _number(value) and value > 0),  # type: ignore[operator]
-    "detached": lambda value: isinstance(value, bool),
+    "detached": _flag,
     "notebook": _text,
     "cell": _text,
     "preload": _names,
     "gpu": _whole,
+    "map": lambda value: isinstance(value, bool),
     "code": lambda value: value == "" or _hash(value),
     "chaos": _text,
+    "given": _names,
+    "sent": _whole,
 }

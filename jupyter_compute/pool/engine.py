@@ -113,12 +113,13 @@ class Engine(SchedulerPlugin):
         if future is not None:
             future.release()
 
-    def control(self, attempt: str, action: str) -> None:
-        """Pass ``interrupt`` or ``kill`` to the machine that has the attempt, if one has."""
+    def control(self, attempt: str, action: str, message: Mapping[str, Any] | None = None) -> None:
+        """Pass an action to the machine that has the attempt, if one has."""
         address = self._on.get(attempt)
         comm = None if address is None else self.scheduler.stream_comms.get(address)
         if comm is not None and not comm.closed():
-            comm.send({"op": CONTROL, "attempt": attempt, "action": action})
+            order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
+            comm.send(order)
 
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""

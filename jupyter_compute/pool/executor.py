@@ -17,8 +17,14 @@ class Executor(Protocol):
     def withdraw(self, attempt: str) -> None:
         """Forget the attempt; one that waits will not start."""
 
-    def control(self, attempt: str, action: str) -> None:
-        """Pass ``interrupt`` or ``kill`` to the machine that has the attempt, if one has."""
+    def control(self, attempt: str, action: str, message: Mapping[str, Any] | None = None) -> None:
+        """Pass ``interrupt``, ``kill`` or ``tell`` to the machine that has the attempt, if any.
+
+        ``tell`` comes with the `message` that a lane of a map is to get.
+        """
+
+    def demand(self) -> int:
+        """Return how many attempts wait for a machine."""
 
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""

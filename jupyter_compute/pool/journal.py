@@ -21,34 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_compute.errors import PoolError
+from jupyter_compute.policy.advice import Use
+from jupyter_compute.policy.cost import Total
+from jupyter_compute.pool.schema import prepare, remember
 
 __all__ = ["Journal", "Unfinished"]
-
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY,
-    created REAL NOT NULL,
-    ended REAL,
-    collected INTEGER NOT NULL DEFAULT 0,
-    spec TEXT NOT NULL,
-    record TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX runs_by_age ON runs (created);
-CREATE INDEX runs_active ON runs (id) WHERE ended IS NULL;
-CREATE TABLE attempts (
-    run TEXT NOT NULL,
-    n INTEGER NOT NULL,
-    intended REAL NOT NULL,
-    placed REAL,
-    machine TEXT,
-    ended REAL,
-    outcome TEXT,
-    usage TEXT,
-    PRIMARY KEY (run, n)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +38,14 @@ class Unfinished:
         As they were given to the journal.
     placed : bool
         Whether its last attempt may have run.
+    usd_per_hour : float or None
+        What that attempt cost, if it is known.
     """
 
     spec: Mapping[str, Any]
     record: Mapping[str, Any]
     placed: bool
+    usd_per_hour: float | None
 
 
 class Journal:
@@ -124,12 +104,27 @@ class Journal:
             self._end_attempt(db, run_id, record["attempt"] - 1, outcome, usage, now)
             self._intend(run_id, record["attempt"], now)
 
-    def placed(self, run_id: str, n: int, machine: str, now: float) -> None:
+    def opens(self, run_id: str, n: int, now: float) -> None:
+        """Write down the intent of one more attempt, beside those that go on."""
+        with self._writing():
+            self._intend(run_id, n, now)
+
+    def closes(
+        self, run_id: str, n: int, outcome: str, usage: Mapping[str, Any], now: float
+    ) -> None:
+        """Write down how one of several attempts ended."""
+        with self._writing() as db:
+            self._end_attempt(db, run_id, n, outcome, usage, now)
+
+    def placed(
+        self, run_id: str, n: int, machine: str, now: float, usd_per_hour: float | None = None
+    ) -> None:
         """Write down that an attempt was given to a machine, and from now on may have run."""
         with self._writing() as db:
             db.execute(
-                "UPDATE attempts SET placed = ?, machine = ? WHERE run = ? AND n = ?",
-                (now, machine, run_id, n),
+                "UPDATE attempts SET placed = ?, machine = ?, usd_per_hour = ?"
+                " WHERE run = ? AND n = ?",
+                (now, machine, usd_per_hour, run_id, n),
             )
 
     def ended(
@@ -138,13 +133,15 @@ class Journal:
         record: Mapping[str, Any],
         outcome: str,
         usage: Mapping[str, Any],
+        code: str = "",
     ) -> None:
-        """Write down the end of a run and of its last attempt."""
+        """Write down the end of a run and of its last attempt, and add up what it used."""
         now = record["finished"]
         with self._writing() as db:
             self._update(db, run_id, record)
             db.execute("UPDATE runs SET ended = ? WHERE id = ?", (now, run_id))
             self._end_attempt(db, run_id, record["attempt"], outcome, usage, now)
+            remember(db, code, record)
 
     def collected(self, run_id: str) -> None:
         """Write down that the results of an ended run are not needed any more."""
@@ -154,13 +151,13 @@ class Journal:
     def unfinished(self) -> Sequence[Unfinished]:
         """Return the runs that have not ended, oldest first."""
         rows = self._db.execute(
-            "SELECT spec, record, placed FROM runs LEFT JOIN attempts "
+            "SELECT spec, record, placed, usd_per_hour FROM runs LEFT JOIN attempts "
             "ON attempts.run = runs.id AND attempts.n = json_extract(record, '$.attempt') "
             "WHERE runs.ended IS NULL ORDER BY created"
         )
         return [
-            Unfinished(json.loads(spec), json.loads(record), placed is not None)
-            for spec, record, placed in rows
+            Unfinished(json.loads(spec), json.loads(record), placed is not None, usd_per_hour)
+            for spec, record, placed, usd_per_hour in rows
         ]
 
     def record(self, run_id: str) -> dict[str, Any] | None:
@@ -175,6 +172,35 @@ class Journal:
             (limit,),
         )
         return [json.loads(record) for (record,) in rows]
+
+    def history(self, code: str, layer: str, limit: int) -> list[Use]:
+        """Return what the last runs of this code on this layer used, newest first.
+
+        Raises
+        ------
+        PoolError
+            If the journal cannot be read.
+        """
+        try:
+            rows = self._db.execute(
+                "SELECT done, run_s, cpu_peak, memory_peak FROM history"
+                " WHERE code = ? AND layer = ? ORDER BY ended DESC LIMIT ?",
+                (code, layer, limit),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise PoolError(f"the journal {self.path} cannot be read: {error}") from error
+        return [Use(bool(done), *used) for done, *used in rows]
+
+    def spending(self, first_day: str) -> list[tuple[dict[str, str], Total]]:
+        """Return what was spent since the day, by notebook, layer and day.
+
+        It includes runs that have been forgotten.
+        """
+        rows = self._db.execute("SELECT * FROM spending WHERE day >= ?", (first_day,))
+        return [
+            ({"day": day, "notebook": notebook, "layer": layer}, Total(*sums))
+            for day, notebook, layer, *sums in rows
+        ]
 
     def waiting_results(self, ended_after: float) -> set[str]:
         """Return the blobs with results that no kernel has collected yet.
@@ -200,11 +226,12 @@ class Journal:
         ).fetchall()
 
     def forget(self, run_ids: Sequence[str]) -> None:
-        """Remove runs with all their attempts."""
+        """Remove runs with all their attempts. What they cost stays in `spending`."""
         with self._writing() as db:
             for run_id in run_ids:
                 db.execute("DELETE FROM attempts WHERE run = ?", (run_id,))
                 db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            db.execute("DELETE FROM history WHERE run NOT IN (SELECT id FROM runs)")
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -234,7 +261,8 @@ class Journal:
         now: float,
     ) -> None:
         db.execute(
-            "UPDATE attempts SET ended = ?, outcome = ?, usage = ? WHERE run = ? AND n = ?",
+            "UPDATE attempts SET ended = ?, outcome = ?, usage = ?"
+            " WHERE run = ? AND n = ? AND ended IS NULL",
             (now, outcome, json.dumps(usage), run_id, n),
         )
 
@@ -243,26 +271,11 @@ def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     db = sqlite3.connect(path, timeout=0)
     try:
-        _prepare(db)
+        prepare(db)
     except BaseException:
         db.close()
         raise
     return db
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    """Lock the database for this process, make its tables, or check that they are ours."""
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT")
-    elif version != SCHEMA_VERSION:
-        raise sqlite3.DatabaseError(f"it has schema {version}, this is {SCHEMA_VERSION}")
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
 
 
 def _move_aside(path: Path) -> Path:

@@ -17,12 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.model import Clock, RunState
+from jupyter_compute.model import Clock, Offer, RunState
 from jupyter_compute.policy import chaos
+from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
+from jupyter_compute.pool.maps import Maps
+from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
 from jupyter_compute.pool.suspects import Suspects
 
@@ -50,6 +53,7 @@ class Life:
         How long an attached run goes on without a follower.
     ended : callable
         Called after a run has ended.
+    receipts : Receipts
     """
 
     def __init__(
@@ -58,14 +62,17 @@ class Life:
         clock: Clock,
         abandoned_s: float,
         ended: Callable[[Run], None],
+        receipts: Receipts,
     ) -> None:
         self.active: dict[str, Run] = {}
         self._journal = journal
         self._clock = clock
         self._abandoned_s = abandoned_s
         self._ended = ended
+        self._receipts = receipts
         self._rng = random.Random()
         self._executor: Executor
+        self.maps = Maps(journal, clock, self._finish)
         self._lose: Callable[[str], None]
         self._sacrificed: set[str] = set()
         self._suspects = Suspects(self._queue, clock)
@@ -73,6 +80,7 @@ class Life:
     def attach(self, executor: Executor, lose: Callable[[str], None]) -> None:
         """Set where attempts go, and what kills a machine to rehearse its loss."""
         self._executor, self._lose = executor, lose
+        self.maps.attach(executor)
 
     # asked ------------------------------------------------------------------------
 
@@ -92,6 +100,9 @@ class Life:
     def cancel(self, run: Run, action: str) -> None:
         """Make the run end. One that has no machine yet ends at once."""
         run.cancelled = action
+        if run.spec.map:
+            self.maps.cancel(run, action)
+            return
         if run.machine_id is None:
             self._executor.withdraw(run.attempt_id)
             self._finish(run, died("killed", "cancelled before it started"), "cancelled")
@@ -102,12 +113,14 @@ class Life:
 
     # reported by the executor -----------------------------------------------------
 
-    def placed(self, attempt: str, machine_id: str, machine: str) -> None:
+    def placed(self, attempt: str, machine_id: str, machine: str, offer: Offer | None) -> None:
         """The attempt has a machine, and may run from now on."""
         run = self._current(attempt)
         if run is None:
             return
-        self._write(self._journal.placed, run.id, run.attempt, machine_id, self._clock.now())
+        run.usd_per_hour = price(offer, run.cpu, run.memory) if offer else None
+        placed = (run.id, run.attempt, machine_id, self._clock.now(), run.usd_per_hour)
+        self._write(self._journal.placed, *placed)
         run.machine_id, run.machine = machine_id, machine
         run.state, run.reason = "starting", f"on {machine}"
         run.log.append([state_event(run)])
@@ -149,12 +162,14 @@ class Life:
             return
         run.cpu_used, run.memory_used = used["cpu_used"], used["memory_used"]
         run.memory_peak = max(run.memory_peak or 0, used["memory_peak"] or 0) or None
+        if run.cpu_used is not None:
+            run.cpu_peak = max(run.cpu_peak or 0.0, run.cpu_used)
         run.log.show(sample_event(run, used, self._clock.now()))
 
     # once a second, and at both ends of the service -------------------------------
 
     def tick(self, no_machine: Callable[[Run], str]) -> None:
-        """Say why runs wait, and cancel those that nobody follows any more.
+        """Say why runs wait and what they cost, and cancel those that nobody follows any more.
 
         Parameters
         ----------
@@ -164,6 +179,7 @@ class Life:
         now = self._clock.monotonic()
         self._suspects.look()
         for run in list(self.active.values()):
+            run.look_at_cost(self._clock.now())
             since = run.unfollowed_since
             abandoned = since is not None and now - since > self._abandoned_s
             if abandoned and not (run.spec.detached or run.cancelled):
@@ -174,11 +190,16 @@ class Life:
             elif run.waits and now - run.explained >= _REASON_S:
                 run.explained = now
                 self._explain(run, no_machine(run))
+        self.maps.tick()
 
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
         for run in list(self.active.values()):
-            if run.waits and run.spec.layer == layer:
+            if not run.waits or run.spec.layer != layer:
+                continue
+            if run.spec.map:
+                self.maps.fail(run, died("start", message))
+            else:
                 self._executor.withdraw(run.attempt_id)
                 self._attempt_over(run, died("start", message))
 
@@ -193,6 +214,10 @@ class Life:
         self._admit(run)
         if run.cancelled:
             self._finish(run, died("killed", "cancelled"), "cancelled")
+        elif run.spec.map:
+            note = "the compute service was started again: what was being worked on is rerun"
+            run.log.append([{"kind": "note", "text": note}, state_event(run)])
+            self.maps.begin(run, run.attempt)
         elif placed:
             self._attempt_over(run, died("lost", "the compute service ended while it ran"))
         else:
@@ -201,6 +226,7 @@ class Life:
 
     def close(self) -> None:
         """Let followers go. The runs stay in the journal, for the next service."""
+        self.maps.close()
         for run in self.active.values():
             if run.timer is not None:
                 run.timer.cancel()
@@ -219,6 +245,9 @@ class Life:
 
     def _queue(self, run: Run) -> None:
         run.timer = None
+        if run.spec.map:
+            self.maps.begin(run)
+            return
         self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory)
 
     def _started(self, run: Run) -> None:
@@ -280,6 +309,7 @@ class Life:
         run.attempt += 1
         run.memory, run.counts = decision.memory, decision.counts
         run.machine_id = run.attempt_started = run.cpu_used = run.memory_used = None
+        run.usd_per_hour = 0.0
         run.state, run.reason = "queued", decision.why
         self._write(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
         run.log.append([failed, state_event(run)])
@@ -295,9 +325,16 @@ class Life:
         run.state, run.reason, run.envelope = state, why, envelope
         run.error = "" if state == "done" else str(envelope.get("message", ""))
         run.cpu_used = run.memory_used = None
-        run.receipt = run.make_receipt()
+        run.receipt = self._receipts.make(run)
         del self.active[run.id]
-        self._write(self._journal.ended, run.id, run.to_record(), outcome_of(envelope), usage)
+        ended = (
+            run.id,
+            run.to_record(),
+            outcome_of(envelope),
+            usage,
+            "" if run.spec.chaos else run.spec.code,
+        )
+        self._write(self._journal.ended, *ended)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
 

@@ -7,11 +7,15 @@ import dataclasses
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
+from jupyter_compute.policy.cost import add, spent
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.pool.events import EventLog
+
+if TYPE_CHECKING:
+    from jupyter_compute.pool.lanes import Crew
 
 __all__ = [
     "Run",
@@ -61,6 +65,10 @@ class Run:
         UTC seconds.
     cpu, memory, memory_high : float, int, int or None
         What it is granted; `memory` is the current attempt's.
+    usd_per_hour : float or None
+        What it pays for its share of a machine; 0 while it has none. Lanes have their own.
+    paid, usd : float or None
+        What the attempts that are over have cost, and all of it when it was last looked at.
     """
 
     id: str
@@ -84,6 +92,10 @@ class Run:
     memory_peak: int | None = None
     cpu_used: float | None = None
     memory_used: float | None = None
+    cpu_peak: float | None = None
+    usd_per_hour: float | None = 0.0
+    paid: float | None = 0.0
+    usd: float | None = 0.0
     envelope: dict[str, Any] | None = None
     receipt: Receipt | None = None
     error: str = ""
@@ -91,6 +103,10 @@ class Run:
     unfollowed_since: float | None = None
     explained: float = float("-inf")
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    most_lanes: int = 1
+    lane_s: float | None = None
+    items: int | None = None
+    crew: Crew | None = field(default=None, repr=False)
 
     @property
     def attempt_id(self) -> str:
@@ -110,7 +126,8 @@ class Run:
     @property
     def blobs(self) -> set[str]:
         """The blobs that its attempts read."""
-        return {self.spec.payload, self.spec.environment, *self.spec.blobs} - {""}
+        lanes = self.crew.blobs if self.crew is not None else set()
+        return {self.spec.payload, self.spec.environment, *self.spec.blobs, *lanes} - {""}
 
     def attempt_spec(self) -> dict[str, Any]:
         """Return what the node is told about the current attempt."""
@@ -127,13 +144,33 @@ class Run:
             "timeout_s": spec.timeout_s,
             "preload": list(spec.preload),
             "chaos": spec.chaos if self.attempt == 1 else "",
+            "map": spec.map,
         }
+
+    def look_at_cost(self, now: float) -> None:
+        """Bring `usd` up to date."""
+        going_on = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
+        lanes = self.crew.lanes.values() if self.crew is not None else ()
+        self.usd = add(
+            (
+                self.paid,
+                spent(self.usd_per_hour, going_on),
+                *(spent(lane.usd_per_hour, now - (lane.started or now)) for lane in lanes),
+            )
+        )
+
+    def settle(self, now: float) -> None:
+        """Count what goes on now as over."""
+        self.look_at_cost(now)
+        self.paid = self.usd
 
     def add_usage(self, envelope: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Add what the attempt that has just ended used, and return it."""
         usage = dict(envelope.get("usage") or {})
-        if usage.get("run_s") is None:
-            usage["run_s"] = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
+        if usage.get("run_s") is None and self.attempt_started:
+            usage["run_s"] = max(0.0, now - self.attempt_started)
+        self.usd = self.paid = add((self.paid, spent(self.usd_per_hour, usage.get("run_s"))))
+        usage["run_s"] = usage.get("run_s") or 0.0
         self.run_s += usage["run_s"]
         if self.attempt_started:
             cpu_s = usage.get("cpu_s")
@@ -145,7 +182,8 @@ class Run:
     def make_receipt(self) -> Receipt:
         """Return what the run used, all attempts together."""
         total = max(0.0, (self.finished or self.created) - self.created)
-        measured = self.cpu_s is not None and self.run_s > 0.01
+        busy_s = self.run_s if self.lane_s is None else self.lane_s
+        measured = self.cpu_s is not None and busy_s > 0.01
         return Receipt(
             wait_s=round(max(0.0, total - self.run_s), 3),
             run_s=round(self.run_s, 3),
@@ -154,9 +192,12 @@ class Run:
             machine=self.machine or "",
             cpu=self.cpu,
             memory=self.memory,
-            cpu_mean=round((self.cpu_s or 0.0) / self.run_s, 3) if measured else None,
+            cpu_mean=round((self.cpu_s or 0.0) / busy_s, 3) if measured else None,
             memory_peak=self.memory_peak,
-            cost_usd=0.0,
+            cost_usd=None if self.usd is None else round(self.usd, 6),
+            cpu_peak=self.cpu_peak,
+            items=self.items,
+            lane_s=None if self.lane_s is None else round(self.lane_s, 3),
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -178,7 +219,7 @@ class Run:
             "cpu_used": self.cpu_used,
             "memory_used": self.memory_used,
             "memory_peak": self.memory_peak,
-            "usd": 0.0,
+            "usd": self.usd,
             "detached": self.spec.detached,
             "payload": self.spec.payload,
             "receipt": None if self.receipt is None else self.receipt.to_wire(),
@@ -192,12 +233,21 @@ class Run:
             "counts": dataclasses.asdict(self.counts),
             "run_s": self.run_s,
             "cpu_s": self.cpu_s,
+            "cpu_peak": self.cpu_peak,
+            "paid": self.paid,
             "cancelled": self.cancelled,
+            "most_lanes": self.most_lanes,
         }
         return {**self.to_wire(), "replay": replay}
 
     @classmethod
-    def from_record(cls, spec: RunSpec, record: Mapping[str, Any], log: EventLog) -> Run:
+    def from_record(
+        cls,
+        spec: RunSpec,
+        record: Mapping[str, Any],
+        log: EventLog,
+        usd_per_hour: float | None = 0.0,
+    ) -> Run:
         """Return the run that an earlier service wrote down, queued again."""
         ask, replay = record["ask"], record["replay"]
         return cls(
@@ -214,8 +264,12 @@ class Run:
             counts=Counts(**replay["counts"]),
             run_s=replay["run_s"],
             cpu_s=replay["cpu_s"],
+            cpu_peak=replay.get("cpu_peak"),
+            usd_per_hour=usd_per_hour,
+            paid=replay.get("paid", 0.0),
             memory_peak=record["memory_peak"],
             cancelled=replay["cancelled"],
+            most_lanes=replay.get("most_lanes", 1),
         )
 
 

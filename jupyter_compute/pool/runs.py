@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy import chaos
+from jupyter_compute.policy.chunks import room_for_lanes
 from jupyter_compute.policy.fit import Grant
 from jupyter_compute.pool.events import EventLog, Follower
 from jupyter_compute.pool.journal import Journal
@@ -62,6 +64,7 @@ class Runs:
             cpu=grant.cpu,
             memory=grant.memory,
             memory_high=grant.memory_high,
+            most_lanes=room_for_lanes(grant.cpu, grant.memory, grant.offer.cpu, grant.offer.memory),
         )
         notes = list(grant.notes)
         if spec.chaos:
@@ -76,6 +79,25 @@ class Runs:
             return self.wire(run_id)
         self._life.cancel(run, action)
         return run.to_wire()
+
+    async def exchange(self, run_id: str, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Take chunks of a map in, and return results of it.
+
+        Raises
+        ------
+        UnknownRun
+        """
+        run = self._life.active.get(run_id)
+        if run is None:
+            return {**self.wire(run_id), "pieces": [], "missing": []}
+        run.unfollowed_since = None if run.log.followers else self._clock.monotonic()
+        return await self._life.maps.exchange(run, order)
+
+    def conclude(self, run_id: str, envelope: dict[str, Any]) -> None:
+        """End a map: its notebook needs no more of it."""
+        run = self._life.active.get(run_id)
+        if run is not None and run.spec.map and not run.cancelled:
+            self._life.maps.conclude(run, envelope)
 
     def wire(self, run_id: str) -> dict[str, Any]:
         """Return the JSON form of a run.
@@ -136,7 +158,8 @@ class Runs:
         for item in left:
             spec = RunSpec.from_wire(dict(item.spec))
             log = EventLog.load(self._path(item.record["id"]), self._log_bytes)
-            self._life.resume(Run.from_record(spec, item.record, log), item.placed)
+            price = item.usd_per_hour if item.placed else 0.0
+            self._life.resume(Run.from_record(spec, item.record, log, price), item.placed)
         return len(left)
 
     def _path(self, run_id: str) -> Path:

@@ -17,12 +17,15 @@ from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers.base import Layer
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
+from jupyter_compute.policy.cost import add
 from jupyter_compute.policy.fit import Grant, fit
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
+from jupyter_compute.pool.maps import Maps
+from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
@@ -54,7 +57,8 @@ class Service:
         log_bytes = ask.parse_memory(settings.get("event-log.max-bytes"), "event-log.max-bytes")
         self._journal = Journal(places.journal())
         self._telemetry = Telemetry()
-        self._life = Life(self._journal, clock, abandoned_s, self._run_ended)
+        self._receipts = Receipts(self._journal, clock, lambda name: scaler.layers[name].offers())
+        self._life = Life(self._journal, clock, abandoned_s, self._run_ended, self._receipts)
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         limits = Limits.from_settings(settings.get, measure().memory)
         self._upkeep = Upkeep(self._journal, self._life.active, limits, clock)
@@ -145,7 +149,7 @@ class Service:
         }
 
     def status(self) -> Mapping[str, Any]:
-        """Return machines and active runs."""
+        """Return machines, active runs, and what they cost."""
         active = list(self._life.active.values())
         return {
             "machines": self._scaler.to_wire(
@@ -153,13 +157,17 @@ class Service:
                 lambda machine: sum(run.machine_id == machine for run in active),
             ),
             "runs": [run.to_wire() for run in active],
-            "usd_per_hour": 0.0,
-            "today_usd": 0.0,
+            "usd_per_hour": add(m.offer.usd_per_hour for m in self._scaler.machines.values()),
+            "today_usd": self._receipts.today(active),
             "version": jupyter_compute.__version__,
             "pid": os.getpid(),
             "started": self._started,
             "notes": self._journal.notes,
         }
+
+    def costs(self, since: float, by: str) -> Mapping[str, Any]:
+        """Return the sums of the receipts since the beginning of a day."""
+        return self._receipts.costs(since, by, list(self._life.active.values()))
 
     def layers(self) -> Mapping[str, Any]:
         """Return every layer with its offers."""
@@ -190,22 +198,23 @@ class Service:
     def placed(self, attempt: str, machine: str) -> None:
         """Pass on that an attempt has been given to a machine."""
         found = self._scaler.machines.get(machine)
-        self._life.placed(attempt, machine, found.offer.type if found else machine)
+        offer = found.offer if found else None
+        self._of(attempt).placed(attempt, machine, offer.type if offer else machine, offer)
 
     def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Pass on what an attempt reports."""
-        self._life.happened(attempt, events)
+        self._of(attempt).happened(attempt, events)
 
     def vanished(self, attempt: str, machine_lost: bool, message: str) -> None:
         """Pass on that an attempt is over."""
         self._telemetry.forget_attempt(attempt)
-        self._life.vanished(attempt, machine_lost, message)
+        self._of(attempt).vanished(attempt, machine_lost, message)
 
     def sampled(self, machine: str, sample: Mapping[str, Any]) -> None:
         """Record a sample, and show it to those who follow the runs in it."""
         self._telemetry.add(self._clock.now(), machine, sample)
         for attempt, used in sample["attempts"].items():
-            self._life.sampled(attempt, used)
+            self._of(attempt).sampled(attempt, used)
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""
@@ -215,6 +224,10 @@ class Service:
         """Pass on that a machine's connection is gone."""
         self._telemetry.forget_machine(machine)
         self._scaler.left(machine)
+
+    def _of(self, attempt: str) -> Life | Maps:
+        """Return who knows the attempt: a run's only one, or a lane of a map."""
+        return self._life.maps if self._life.maps.owns(attempt) else self._life
 
     # inside -----------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ class Bench:
             "cpu": cpu,
             "memory": memory,
             "timeout_s": timeout_s,
+            "map": False,
             "preload": payload.preload(),
         }
         ran = self.live[attempt]

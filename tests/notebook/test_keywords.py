@@ -55,7 +55,7 @@ def test_none_as_a_keyword_takes_a_default_back():
         (
             {"sparkle": 1},
             (
-                "'sparkle' is not a keyword of remote; it has cpu, memory, gpu, on, retries, "
+                "'sparkle' is not a keyword of remote; it has cpu, memory, gpu, disk, on, retries, "
                 "retry_on, retry_delay, timeout, name, quiet"
             ),
         ),

@@ -287,14 +287,14 @@ def test_without_the_namespace_the_first_name_left_is_the_undefined_one():
 
 def test_every_option_is_read():
     line = (
-        "--cpu 2.5 --memory 8G..64G --gpu L4:2 --on ec2 --retries 3 --retry-on OSError,a.Odd "
-        "--retry-delay 5s --timeout 1h30m --catch err --in a,b --out x,y --keep-partial --bg job "
-        "--plan --name 'my run' --quiet"
+        "--cpu 2.5 --memory 8G..64G --gpu L4:2 --disk 20G --on ec2 --retries 3 "
+        "--retry-on OSError,a.Odd --retry-delay 5s --timeout 1h30m --catch err --in a,b --out x,y "
+        "--keep-partial --bg job --plan --name 'my run' --quiet"
     )
     expected = Options(
-        cpu=2.5, memory=8 * 10**9, memory_high=64 * 10**9, gpu=2, gpu_name="L4", on="ec2",
-        retries=3, retry_on=("OSError", "a.Odd"), retry_delay=5.0, timeout=5400.0, catch="err",
-        inputs=("a", "b"), outputs=("x", "y"), keep_partial=True, bg="job", plan=True,
+        cpu=2.5, memory=8 * 10**9, memory_high=64 * 10**9, gpu=2, gpu_name="L4", disk=20 * 10**9,
+        on="ec2", retries=3, retry_on=("OSError", "a.Odd"), retry_delay=5.0, timeout=5400.0,
+        catch="err", inputs=("a", "b"), outputs=("x", "y"), keep_partial=True, bg="job", plan=True,
         name="my run", quiet=True,
         given=frozenset(option.name for option in OPTIONS) - {"help"},
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import pickle
 import sys
 import textwrap
@@ -32,6 +34,11 @@ async def _async_generator() -> Any:
     yield 1
 
 
+class _Stream:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
 def _plain(x: int, y: int = 2) -> int:
     """Add."""
     return x + y
@@ -43,7 +50,17 @@ def _plain(x: int, y: int = 2) -> int:
         (_Class, "is a class"),
         (_generator, "generator"),
         (_async_generator, "generator"),
+        (functools.partial(_generator), "cannot run _generator: a generator"),
+        (functools.lru_cache(_generator), "cannot run _generator: a generator"),
+        (staticmethod(_generator), "cannot run _generator: a generator"),
+        (_Stream().__call__, "generator"),
+        (_Stream(), "cannot run _Stream: a generator"),
+        (classmethod(_Class), "is a class"),
+        (int, "int is a class"),
         (3, "of type int"),
+        ("local", "of type str"),
+        (property(_generator), "of type property"),
+        (NotImplemented, "of type NotImplementedType"),
     ],
 )
 def test_what_cannot_run_is_refused_at_decoration(what: Any, words: str) -> None:
@@ -182,6 +199,72 @@ def test_methods_and_coroutines_of_a_notebook(shared_kernel: Kernel) -> None:
 
 
 @pytest.mark.slow
+def test_every_way_to_call_works_for_every_kind_of_function(shared_kernel: Kernel) -> None:
+    kernel = shared_kernel
+    code = """
+    import functools
+    from jupyter_compute import remote
+    small = remote(cpu=0.1, memory="256M")
+    class Model:
+        weight = 3
+        @small
+        def plain(self, x): return self.weight * x
+        @small
+        @classmethod
+        def outside(cls, x): return cls.weight * x
+        @classmethod
+        @small
+        def inside(cls, x): return cls.weight * x
+        @staticmethod
+        @small
+        def static(x): return 3 * x
+        def __call__(self, x): return self.weight * x
+    model = Model()
+    kinds = [
+        model.plain, Model.outside, model.inside, model.static, small(model),
+        small(lambda x: 3 * x), small(functools.partial(max, 3)), small("abc".rjust),
+    ]
+    def every(kind):
+        return [kind(9), kind.submit(9).result(), kind.local(9), kind.options(cpu=0.2)(9),
+                "would send" in kind.plan(9)]
+    """
+    _ok(kernel.run(textwrap.dedent(code)))
+    expected = [*[[27] * 4] * 6, [9] * 4, ["      abc"] * 4]
+    found = _ok(kernel.run("[every(kind) for kind in kinds]")).result
+    assert ast.literal_eval(found) == [[*values, True] for values in expected]
+
+
+@pytest.mark.slow
+def test_every_way_to_call_works_for_every_kind_of_coroutine(shared_kernel: Kernel) -> None:
+    kernel = shared_kernel
+    code = """
+    import functools
+    from jupyter_compute import remote
+    small = remote(cpu=0.1, memory="256M")
+    class Model:
+        weight = 3
+        @small
+        async def plain(self, x): return self.weight * x
+        @small
+        @staticmethod
+        async def static(x): return 3 * x
+        async def __call__(self, x): return self.weight * x
+    model = Model()
+    kinds = [model.plain, model.static, small(model), small(functools.partial(model.plain))]
+    """
+    _ok(kernel.run(textwrap.dedent(code)))
+    every = (
+        "[(await kind(9), await kind.submit(9), kind.submit(9).result(), await kind.local(9), "
+        "await kind.options(cpu=0.2)(9), 'would send' in kind.plan(9)) for kind in kinds[:3]]"
+    )
+    assert ast.literal_eval(_ok(kernel.run(every)).result) == [(27, 27, 27, 27, 27, True)] * 3
+    # What is remote already runs in place inside of another one.
+    reply = _ok(kernel.run("await kinds[3](9)"))
+    assert reply.result == "27"
+    assert "plain runs inside this run" in "".join(reply.status_lines)
+
+
+@pytest.mark.slow
 def test_an_exception_of_a_call_shows_the_call_and_the_remote_line(shared_kernel: Kernel) -> None:
     kernel = shared_kernel
     _ok(kernel.run("from jupyter_compute import remote\n@remote\ndef invert(x):\n    return 1 / x"))
@@ -203,3 +286,25 @@ def test_a_call_can_be_interrupted(shared_kernel: Kernel) -> None:
     assert reply.ename == "KeyboardInterrupt"
     assert "time.sleep(100)" in reply.traceback
     assert "no runs" in kernel.run("%compute").stdout
+
+
+@pytest.mark.slow
+def test_a_call_that_waits_for_room_says_so(shared_kernel: Kernel) -> None:
+    kernel = shared_kernel
+    code = """
+    import time
+    from jupyter_compute import remote
+    @remote(cpu=800, memory="256M")
+    def sleep(seconds):
+        print("ready")
+        time.sleep(seconds)
+    sleep(0)  # what follows is quick
+    run = sleep.submit(100)
+    while "ready" not in run.output: time.sleep(0.01)
+    """
+    _ok(kernel.run(textwrap.dedent(code)))
+    reply = kernel.start("sleep(0)")
+    kernel.wait_for(lambda: [text for text in reply.status_lines if "→ waiting for" in text])
+    kernel.interrupt()
+    assert kernel.finish(reply).ename == "KeyboardInterrupt"
+    _ok(kernel.run("run.cancel()"))

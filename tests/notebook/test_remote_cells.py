@@ -180,6 +180,14 @@ def test_a_name_that_code_does_not_spell_out_is_hinted_at(kernel: Kernel) -> Non
     assert ok(kernel.run("%%remote --in hidden\neval('hid' + 'den')")).result == "3"
 
 
+def test_a_caught_exception_of_a_background_cell_is_bound_when_its_result_is_asked_for(
+    shared_kernel: Kernel,
+) -> None:
+    ok(shared_kernel.run("%%remote --bg job --catch problem\n1 / 0"))
+    reply = shared_kernel.run("job.result(), type(problem).__name__, job.state")
+    assert reply.result == "(None, 'ZeroDivisionError', 'failed')", reply
+
+
 def test_catch_binds_the_exception_or_none(kernel: Kernel) -> None:
     ok(kernel.run("%%remote --catch error\n1 / 0"))
     assert ok(kernel.run("repr(error)")).result == "\"ZeroDivisionError('division by zero')\""

@@ -82,12 +82,12 @@ def test_a_new_attempt_does_not_show_the_use_of_the_one_before() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "41 s on local · cpu 79 % · peak 9.8 GB of 32 GB"),
-        ({"wait_s": 38.0}, "41 s on local · waited 38 s · cpu 79 % · peak 9.8 GB of 32 GB"),
-        ({"attempts": 3}, "41 s on local · 3 attempts · cpu 79 % · peak 9.8 GB of 32 GB"),
+        ({}, "41 s on local · cpu 79 % · peak 9.8 GB of 32"),
+        ({"wait_s": 38.0}, "41 s on local · waited 38 s · cpu 79 % · peak 9.8 GB of 32"),
+        ({"attempts": 3}, "41 s on local · 3 attempts · cpu 79 % · peak 9.8 GB of 32"),
         ({"cpu_mean": None, "memory_peak": None}, "41 s on local"),
         ({"cpu_mean": None, "memory_peak": None, "cost_usd": 0.0034}, "41 s on local · $0.0034"),
-        ({"cpu_mean": None, "memory_peak": None, "advice": "less"}, "41 s on local · less"),
+        ({"cpu_mean": None, "memory_peak": 98 * 10**6}, "41 s on local · peak 98 MB of 32 GB"),
     ],
 )
 def test_a_receipt_tells_what_matters(changes: dict[str, Any], text: str) -> None:
@@ -150,6 +150,22 @@ def test_the_html_reads_the_same_without_its_tags() -> None:
     status.take(_state("running", machine="local", cpu=1.0, memory=GB))
     plain = re.sub(r"<[^>]+>", " ", status.markup()).split()
     assert plain == status.text().split()
+
+
+def test_a_receipt_with_everything() -> None:
+    advice = "--memory 12G would do (as in 3 runs, saves 31 %)"
+    everything = _receipt(machine="r7i.2xlarge", wait_s=38.0, cost_usd=0.0034, advice=advice)
+    assert describe_receipt(everything) == (
+        "41 s on r7i.2xlarge · waited 38 s · cpu 79 % · peak 9.8 GB of 32 · $0.0034 · " + advice
+    )
+
+
+def test_the_receipt_with_its_advice_is_in_the_html_too() -> None:
+    status = Status("r-abc")
+    advised = _receipt(advice="--memory 12G would do (as in 3 runs)", advised={"memory": 12e9})
+    status.take(_end("done", {"outcome": "ok"}, advised))
+    assert status.line().endswith(" of 32 · --memory 12G would do (as in 3 runs)")
+    assert status.line() in status.markup()
 
 
 def test_only_what_changes_the_line_is_worth_showing() -> None:

@@ -215,6 +215,20 @@ def test_pauses_double_up_to_a_minute_with_jitter():
         assert 0.9 * longest < max(found) <= longest
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 7.0, 120.0])
+def test_a_steady_pause_is_the_same_before_every_rerun(pause_s):
+    rule = RetryRule(9, ("Exception",), pause_s, steady=True)
+    decisions = [
+        decide(
+            raised(ValueError()), rule, Counts(n), memory=GB, memory_high=None, rng=random.Random(n)
+        )
+        for n in range(9)
+    ]
+    assert [decision.delay_s for decision in decisions] == [pause_s] * 9
+    when = {0.0: "at once", 7.0: "in 7 s", 120.0: "in 2 min"}[pause_s]
+    assert decisions[1].why == f"ended with ValueError: rerun 2 of 9 {when}"
+
+
 ERRORS = [ValueError(), KeyError(), NameError(), SyntaxError(), SystemExit(), Sensor()]
 REASONS = ["memory", "timeout", "crash", "interrupted", "killed", "lost", "transfer", "start", "?"]
 ENDS = st.sampled_from([raised(error) for error in ERRORS] + [died(reason) for reason in REASONS])

@@ -109,6 +109,7 @@ def test_a_service_that_ends_is_followed_by_one_that_knows_its_runs(how: object)
     end = again.until(kind="end")
     assert end["state"] == "done"
     assert end["receipt"]["attempts"] == 2
+    assert end["receipt"]["cost_usd"] == 0
     assert again.events[0]["seq"] == seen + 1
     (attempt,) = [event for event in again.events if event["kind"] == "attempt"]
     assert (attempt["n"], attempt["outcome"]) == (1, "lost")
@@ -132,6 +133,10 @@ def test_a_machine_that_goes_is_replaced_and_its_run_is_rerun_three_times() -> N
     assert end["state"] == "lost"
     assert end["envelope"]["reason"] == "lost"
     assert end["envelope"]["message"] == "the machine was lost, for the 4th time"
+    receipt = end["receipt"]
+    assert (receipt["attempts"], receipt["machine"], receipt["cost_usd"]) == (4, "local", 0)
+    assert receipt["run_s"] > 0
+    assert receipt["cpu_mean"] is None
     attempts = [event for event in stream.events if event["kind"] == "attempt"]
     assert [attempt["outcome"] for attempt in attempts] == ["lost"] * 3
     assert services.submit("1").until(kind="end")["state"] == "done"
