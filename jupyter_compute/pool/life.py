@@ -332,7 +332,13 @@ class Life:
         run.cpu_used = run.memory_used = None
         run.receipt = self._receipts.make(run)
         del self.active[run.id]
-        ended = (run.id, run.to_record(), outcome_of(envelope), usage, run.spec.code)
+        ended = (
+            run.id,
+            run.to_record(),
+            outcome_of(envelope),
+            usage,
+            "" if run.spec.chaos else run.spec.code,
+        )
         self._write(self._journal.ended, *ended)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)

@@ -50,7 +50,9 @@ class Receipts:
 
     def _advice(self, run: Run, receipt: Receipt) -> Advice | None:
         asked = _asked(run, receipt)
-        if not run.spec.code or not (run.state == "done" or asked.out_of_memory):
+        if not run.spec.code or run.spec.chaos:
+            return None  # a rehearsal says nothing about the code
+        if not (run.state == "done" or asked.out_of_memory):
             return None
         try:
             history = self._journal.history(run.spec.code, receipt.layer, HISTORY - 1)

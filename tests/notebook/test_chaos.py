@@ -75,7 +75,9 @@ def test_without_retries_the_crash_says_that_it_was_on_purpose(kernel: Kernel) -
 def test_out_of_memory_climbs_the_ladder(kernel: Kernel) -> None:
     kernel.run("%compute chaos oom")
     reply = ok(kernel.run("%%remote --memory 200M..800M\nmade = 1"))
-    assert "of 400 MB" in _notes(reply)
+    assert "2 attempts" in _notes(reply)
+    assert "of 400" in _notes(reply)
+    assert "avoids the rerun" not in _notes(reply)
     assert "out of memory with 200 MB: rerun at once with 400 MB" in _notes(reply)
     assert "ended on purpose, as if it had outgrown its memory" in _notes(reply)
 
