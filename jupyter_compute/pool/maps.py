@@ -264,7 +264,6 @@ class Maps:
         crew.lanes[lane.id] = lane
         run.attempt = crew.opened
         spec = run.attempt_spec() | {"attempt": lane.id, "memory": memory}
-        spec["chaos"] = run.spec.chaos if lane.n == 1 else ""
         self._executor.submit(lane.id, json.dumps(spec), run.cpu, memory)
 
     def _started(self, crew: Crew, lane: Lane, shown: list[Event]) -> None:
