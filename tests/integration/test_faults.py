@@ -70,6 +70,10 @@ def test_row_12_a_machine_that_is_killed_is_replaced_and_its_run_is_rerun_once(
     assert "2 attempts" in reply.status_lines[-1]
     assert "the machine was lost: rerun 1 of 3, not counted as a retry" in reply.status_lines[-1]
     assert services.node() != node
+    used = ok(
+        kernel.run("import jupyter_compute\nrepr(jupyter_compute.runs()[0].receipt.cpu_mean)")
+    )
+    assert used.result == "'None'"  # what the lost attempt had used nobody knows
 
 
 def test_row_15_a_cell_that_outgrows_its_memory_ends_alone(kernel: Kernel, home: Home) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -61,6 +62,13 @@ def test_only_holders_of_the_pools_key_reach_the_scheduler() -> None:
 
 
 @pytest.mark.slow
+def _connections(process: psutil.Process) -> list[Any]:
+    try:
+        return process.net_connections("tcp")
+    except psutil.NoSuchProcess:  # the child of the run, which has ended meanwhile
+        return []
+
+
 def test_every_port_is_on_loopback_and_wants_a_certificate() -> None:
     process = services.start()
     services.submit("1 + 1").until(kind="end")
@@ -68,7 +76,7 @@ def test_every_port_is_on_loopback_and_wants_a_certificate() -> None:
     listening = [
         connection.laddr
         for member in family
-        for connection in member.net_connections("tcp")
+        for connection in _connections(member)
         if connection.status == psutil.CONN_LISTEN
     ]
     assert listening
