@@ -20,6 +20,9 @@ __all__ = ["Runner"]
 _STARTED_WITH = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 """Variables that take effect only when an interpreter starts."""
 
+_MOST_EARLY = 1000
+"""So many attempts are remembered that were stopped and are not here, or not any more."""
+
 Send = Callable[[str, list[dict[str, Any]]], None]
 
 
@@ -39,6 +42,7 @@ class Runner:
         self._blobs = Blobs(self._directories)
         self._send = send
         self._attempts: dict[str, Attempt] = {}
+        self._early: dict[str, str] = {}
         self._nurseries: dict[tuple[str, ...], Nursery] = {}
         self._retiring: dict[int, asyncio.TimerHandle] = {}
         self._warming: asyncio.Future[None] | None = None
@@ -59,15 +63,24 @@ class Runner:
         name = found["attempt"]
         attempt = Attempt(found, lambda events: self._send(name, events))
         self._attempts[name] = attempt
+        if action := self._early.pop(name, ""):
+            attempt.stop(action)
         try:
             await self._run(attempt)
         finally:
             del self._attempts[name]
 
     def stop(self, attempt: str, action: str) -> None:
-        """Interrupt or kill an attempt; one that has ended already stays as it is."""
+        """Interrupt or kill an attempt, also one that is on its way here.
+
+        One that has ended already stays as it is.
+        """
         if attempt in self._attempts:
             self._attempts[attempt].stop(action)
+            return
+        self._early[attempt] = action
+        if len(self._early) > _MOST_EARLY:
+            del self._early[next(iter(self._early))]
 
     def tell(self, attempt: str, message: dict[str, Any]) -> None:
         """Pass a message on to a lane of a map; one that has ended needs it no more."""

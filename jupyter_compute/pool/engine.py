@@ -115,7 +115,9 @@ class Engine(SchedulerPlugin):
 
     def control(self, attempt: str, action: str, message: Mapping[str, Any] | None = None) -> None:
         """Pass an action to the machine that has the attempt, if one has."""
-        address = self._on.get(attempt)
+        self._tell(self._on.get(attempt), attempt, action, message)
+
+    def _tell(self, address: str | None, attempt: str, action: str, message: object = None) -> None:
         comm = None if address is None else self.scheduler.stream_comms.get(address)
         if comm is not None and not comm.closed():
             order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
@@ -134,6 +136,9 @@ class Engine(SchedulerPlugin):
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Follow the task of an attempt through Dask's states."""
         if key not in self._futures and key not in self._on:
+            if finish == "processing" and (worker := self.scheduler.tasks[key].processing_on):
+                # It was withdrawn while Dask gave it away. What runs, Dask does not end.
+                self._tell(worker.address, key, "kill")
             return
         if finish == "processing":
             worker = self.scheduler.tasks[key].processing_on

@@ -175,3 +175,6 @@ def test_a_lane_gives_way_to_a_run_that_waits(notebook: Kernel) -> None:
         timeout=100,
     )
     assert value(reply) == "mine"
+    # Lanes that were withdrawn as they were given a machine have given it back.
+    again = "remote(cpu=len(os.sched_getaffinity(0)))(lambda: 'again')()"
+    assert value(notebook.run(again, timeout=30)) == "again"
