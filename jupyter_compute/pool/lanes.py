@@ -114,6 +114,7 @@ class Crew:
         self.lanes: dict[str, Lane] = {}
         self.opened = opened
         self.failures = 0
+        self.largest = 0
         self.items = 0
         self.conclusion: Wire | None = None
         self.turn_ends: float | None = None

@@ -259,6 +259,7 @@ class Maps:
     def _open(self, crew: Crew, memory: int) -> None:
         run = crew.run
         crew.opened += 1
+        crew.largest = max(crew.largest, memory)
         lane = Lane(f"{run.id}.{crew.opened}", crew.opened, memory)
         self._write(self._journal.opens, run.id, lane.n, self._clock.now())
         crew.lanes[lane.id] = lane
@@ -363,6 +364,7 @@ class Maps:
         run = crew.run
         del self._crews[run.id]
         run.items = crew.items
+        run.memory = max(run.memory, crew.largest)
         busy_s = max(0.0, self._clock.now() - run.started) if run.started else 0.0
         run.attempt_started = None
         envelope = envelope | {"usage": {"run_s": busy_s, "cpu_s": None, "memory_peak": None}}
