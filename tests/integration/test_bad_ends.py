@@ -216,7 +216,9 @@ class Point:
         ("remote(plain)(1, 2)", "TypeError", "takes from 0 to 1 positional arguments"),
         ("remote(plain)(threading.Lock())", "TransferError", "argument 1 cannot be sent"),
         ("remote(plain)(x=[threading.Lock()])", "TransferError", "argument x[0] is a lock"),
-        ("remote(plain).map([1])", "AttributeError", "map"),  # a later issue's
+        ("remote(plain).map()", "TypeError", "map needs at least one iterable"),
+        ("remote(plain).map(5)", "TypeError", "'int' object is not iterable"),
+        ("remote(plain).map([1], [1, 2])", "ValueError", "the iterables differ in length: 1, 2"),
     ],
 )
 def test_row50_what_cannot_be_called_remotely_is_refused(

@@ -171,7 +171,7 @@ def test_code_that_is_no_python_fails_as_it_does_locally(
 def test_row07_spaces_that_do_not_break_are_spaces(kernel: Kernel) -> None:
     reply = ok(kernel.run("%%remote --cpu\u00a01\u00a0--memory\u00a0512M\n6 * 7"))
     assert reply.result == "42"
-    assert " of 512 MB" in reply.status_lines[-1]
+    assert " MB of 512" in reply.status_lines[-1]
 
 
 def test_row09_an_impossible_ask_is_refused_at_once(kernel: Kernel) -> None:
