@@ -141,7 +141,7 @@ class RemoteFunction(Generic[P, R]):
             source = Source.of(iterables)
             _refuse_in_map(self.asked)
         except (AskError, TypeError, ValueError) as refusal:
-            raise shown(refusal) from None
+            raise shown(refusal.with_traceback(None)) from None
         if INSIDE in os.environ:
             from .inplace import InPlaceMap
 

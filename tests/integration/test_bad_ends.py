@@ -213,7 +213,6 @@ class Point:
         ("remote(Point)", "TypeError", "Point is a class; decorate its methods"),
         ("remote(lazy)", "TypeError", "a generator would have to stay remote; return a list"),
         ("remote(3)", "TypeError", "this is of type int"),
-        ("remote(plain)(1, 2)", "TypeError", "takes from 0 to 1 positional arguments"),
         ("remote(plain)(threading.Lock())", "TransferError", "argument 1 cannot be sent"),
         ("remote(plain)(x=[threading.Lock()])", "TransferError", "argument x[0] is a lock"),
         ("remote(plain).map()", "TypeError", "map needs at least one iterable"),
@@ -230,6 +229,14 @@ def test_row50_what_cannot_be_called_remotely_is_refused(
     assert words in reply.evalue
     assert "jupyter_compute/" not in reply.traceback
     assert reply.status_lines == []
+
+
+def test_row50_a_wrong_number_of_arguments_is_the_functions_own_error(kernel: Kernel) -> None:
+    ok(kernel.run(_FUNCTIONS))
+    reply = kernel.run("remote(plain)(1, 2)")
+    assert (reply.status, reply.ename) == ("error", "TypeError")
+    assert "takes from 0 to 1 positional arguments" in reply.evalue
+    assert "jupyter_compute/" not in reply.traceback
 
 
 @pytest.mark.parametrize(
