@@ -178,3 +178,38 @@ def test_a_lane_gives_way_to_a_run_that_waits(notebook: Kernel) -> None:
     # Lanes that were withdrawn as they were given a machine have given it back.
     again = "remote(cpu=len(os.sched_getaffinity(0)))(lambda: 'again')()"
     assert value(notebook.run(again, timeout=30)) == "again"
+
+
+@pytest.mark.parametrize("victim", ["service", "machine"])
+def test_many_quick_items_survive_what_happens_to_few_slow_ones(own: Kernel, victim: str) -> None:
+    reply = own.run(
+        f"""
+        import os, psutil
+        from jupyter_compute.notebook import session
+        found = []
+        for r in remote(abs).map(range(200_000)):
+            found.append(r)
+            if r == 50_000:
+                process = psutil.Process(session.client().info()["pid"])
+                if {victim!r} == "machine":
+                    nodes = (p for p in process.children() if "jupyter_compute.node" in p.cmdline())
+                    process = next(nodes)
+                process.kill()
+        found == list(range(200_000))
+        """
+    )
+    assert value(reply) is True
+
+
+def test_one_item_that_cannot_be_sent_harms_none_of_many(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import threading
+        items = [*range(60_000), threading.Lock(), *range(40_000)]
+        found = list(remote(lambda x: x).map(items, errors="return"))
+        str(found[60_000]), found[:60_000] + found[60_001:] == items[:60_000] + items[60_001:]
+        """
+    )
+    problem, others = value(reply)
+    assert "cannot be sent" in problem
+    assert others
