@@ -250,17 +250,14 @@ class Map(Generic[R]):
             try:
                 bundle, _ = values.fetch(session.blobs(), piece["payload"], self._names)
             except Exception as error:  # noqa: BLE001 - any object's own code may run here
-                bundle = self._not_rebuilt(piece, error)
-            items.took(piece, bundle, now)
+                message = f"the results cannot be rebuilt here: {type(error).__name__}: {error}"
+                died = {"outcome": "died", "reason": "transfer", "message": message}
+                items.died(piece | {"died": died}, now)
+            else:
+                items.took(piece, bundle, now)
             self._discard((piece["payload"], *piece["blobs"]))
         if chunk.n not in items.open:
             self._discard(chunk.blobs)
-
-    def _not_rebuilt(self, piece: dict[str, Any], error: Exception) -> dict[str, Any]:
-        count = piece["stop"] - piece["start"]
-        message = f"the results cannot be rebuilt here: {type(error).__name__}: {error}"
-        died = {"outcome": "died", "reason": "transfer", "message": message}
-        return {"values": [None] * count, "failed": dict.fromkeys(range(count), died)}
 
     def _pack(self, chunk: Chunk) -> dict[str, Any] | None:
         """Store a chunk and return what the pool is told; None if it cannot be pickled."""

@@ -213,3 +213,21 @@ def test_one_item_that_cannot_be_sent_harms_none_of_many(notebook: Kernel) -> No
     problem, others = value(reply)
     assert "cannot be sent" in problem
     assert others
+
+
+def test_a_result_that_cannot_be_rebuilt_harms_no_other_item(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import os
+        def rebuild(x):
+            raise RuntimeError("not here")
+        class Fragile:
+            def __reduce__(self): return rebuild, (1,)
+        f = remote(lambda x: Fragile() if x == 150 else x)
+        found = list(f.map(range(300), errors="return"))
+        str(found[150]), found[:150] + found[151:] == [*range(150), *range(151, 300)]
+        """
+    )
+    problem, others = value(reply)
+    assert "the results cannot be rebuilt here: RuntimeError: not here" in problem
+    assert others
