@@ -131,10 +131,7 @@ class Map(Generic[R]):
         if value is NOTHING:
             value = self._wait()
         if type(value) is Failed:
-            if self._caught is None:
-                self._conclude(value)
-                raise shown(value.error)
-            self._caught.hold(value.error, self._names)
+            self._failed(value)
             value = None
         result: R = value
         return result
@@ -153,6 +150,18 @@ class Map(Generic[R]):
         return f"<map of {name}: {self._items.done} done>"
 
     # steps ------------------------------------------------------------------------
+
+    def _failed(self, failed: Failed) -> None:
+        """Raise what an item has raised, unless it is to be held."""
+        __tracebackhide__ = True
+        if self._caught is None:
+            self._conclude(failed)
+            raise shown(failed.error)
+        try:
+            self._caught.hold(failed.error, self._names)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the map is over
+            self._conclude(failed)
+            raise shown(error) from None
 
     def _wait(self) -> Any:
         __tracebackhide__ = True

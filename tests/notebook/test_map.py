@@ -133,6 +133,23 @@ def test_caught_items_are_none_and_the_others_go_on(notebook: Kernel) -> None:
     assert value(reply) == ([1, 1], None)
 
 
+def test_an_interrupt_of_an_item_is_not_caught_and_ends_the_map(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        from jupyter_compute import catch
+        @catch
+        @remote
+        def f(x):
+            if x == 1: raise KeyboardInterrupt
+            return x
+        list(f.map(range(4)))
+        """
+    )
+    assert reply.ename == "KeyboardInterrupt"
+    assert value(notebook.run("runs()[0].state")) == "failed"
+    assert reply.status_lines[-1].startswith("✗ KeyboardInterrupt")
+
+
 def test_large_results_and_items_leave_no_blobs_behind(own: Kernel) -> None:
     count = "sum(1 for d in session.blobs().directories if d.is_dir() for _ in d.iterdir())"
     ok(
