@@ -114,6 +114,7 @@ class Map(Generic[R]):
         self._progress: Progress
         self._watching: threading.Thread | None = None
         self._over = False
+        self._turn = threading.RLock()
         self._rebuilt = rebuilt
         self._abandon: weakref.finalize[..., Map[R]] | None = None
 
@@ -127,12 +128,13 @@ class Map(Generic[R]):
 
     def __next__(self) -> R:
         __tracebackhide__ = True
-        value = self._items.pop()
-        if value is NOTHING:
-            value = self._wait()
-        if type(value) is Failed:
-            self._failed(value)
-            value = None
+        with self._turn:
+            value = self._items.pop()
+            if value is NOTHING:
+                value = self._wait()
+            if type(value) is Failed:
+                self._failed(value)
+                value = None
         result: R = value
         return result
 

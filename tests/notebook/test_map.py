@@ -252,3 +252,27 @@ def test_an_interrupt_ends_the_map_and_its_processes(own: Kernel, home: Home) ->
     assert running.ename == "KeyboardInterrupt"
     own.wait_for(lambda: value(own.run("runs()[0].state")) == "cancelled", 20)
     assert value(own.run("list(f.map(range(4)))")) == [0, 1, 2, 3]
+
+
+def test_two_threads_may_share_a_map(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import threading, time
+        def rebuild(x):
+            time.sleep(0.2)
+            return x
+        class Slow:
+            def __init__(self, x): self.x = x
+            def __reduce__(self): return rebuild, (self.x,)
+        m, found, problems = remote(lambda x: Slow(x)).map(range(8)), [], []
+        def take():
+            try:
+                for r in m: found.append(r)
+            except BaseException as error:
+                problems.append(repr(error))
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        [thread.start() for thread in threads], [thread.join(40) for thread in threads]
+        sorted(found), problems
+        """
+    )
+    assert value(reply) == ([*range(8)], [])
