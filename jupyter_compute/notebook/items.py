@@ -162,6 +162,7 @@ class Items:
 
     def check_source(self) -> None:
         """Raise what the iterables raised when they were asked for more, if they did."""
+        __tracebackhide__ = True
         if self._source_error is not None:
             raise self._source_error
 
@@ -217,6 +218,7 @@ class Items:
         return chunk
 
     def _take(self, lanes: int, in_flight: int) -> list[Arguments]:
+        __tracebackhide__ = True
         waiting = sum(count for count, _ in self._ready.values()) * self._result_bytes
         busy = self._consumed < self._taken
         if busy and in_flight + waiting > BYTES_IN_FLIGHT:

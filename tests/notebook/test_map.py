@@ -276,3 +276,17 @@ def test_two_threads_may_share_a_map(notebook: Kernel) -> None:
         """
     )
     assert value(reply) == ([*range(8)], [])
+
+
+def test_what_the_items_raise_has_the_frames_of_the_notebook_only(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        def items():
+            yield 1
+            raise RuntimeError("no more")
+        list(remote(abs).map(items()))
+        """
+    )
+    assert (reply.ename, reply.evalue) == ("RuntimeError", "no more")
+    assert "raise RuntimeError" in reply.traceback
+    assert "jupyter_compute" not in reply.traceback
