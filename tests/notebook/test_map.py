@@ -290,3 +290,8 @@ def test_what_the_items_raise_has_the_frames_of_the_notebook_only(notebook: Kern
     assert (reply.ename, reply.evalue) == ("RuntimeError", "no more")
     assert "raise RuntimeError" in reply.traceback
     assert "jupyter_compute" not in reply.traceback
+
+
+def test_a_map_in_a_run_has_a_length_too(notebook: Kernel) -> None:
+    inside = "remote(lambda: len(remote(abs).map([1, -2])))()"
+    assert value(notebook.run(inside)) == 2
