@@ -231,3 +231,21 @@ def test_a_result_that_cannot_be_rebuilt_harms_no_other_item(notebook: Kernel) -
     problem, others = value(reply)
     assert "the results cannot be rebuilt here: RuntimeError: not here" in problem
     assert others
+
+
+def test_an_item_that_needs_more_memory_waits_for_no_end_of_the_others(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import itertools, time
+        @remote(memory="200M..800M")
+        def f(x):
+            time.sleep(0.01)
+            return len(bytearray(300_000_000)) if x == 5 else 0
+        list(remote(abs).map(range(4)))
+        begun = time.monotonic()
+        for r in f.map(itertools.count(), ordered=False):
+            if r or time.monotonic() - begun > 30: break
+        r
+        """
+    )
+    assert value(reply) == 300_000_000
