@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from .source import Request, Source
 
-__all__ = ["InPlaceMap"]
+__all__ = ["InPlaceMap", "make_map"]
 
 R = TypeVar("R")
 
@@ -50,6 +50,23 @@ class InPlaceMap(Generic[R]):
     def cancel(self) -> None:
         """End the map: iterating stops."""
         self._arguments = iter(())
+
+
+class SizedInPlaceMap(InPlaceMap[R]):
+    """A map over so many items as its containers have."""
+
+    def __init__(self, function: Callable[..., Any], source: Source, request: Request) -> None:
+        super().__init__(function, source, request)
+        self._total = source.total or 0
+
+    def __len__(self) -> int:
+        return self._total
+
+
+def make_map(function: Callable[..., Any], source: Source, request: Request) -> InPlaceMap[Any]:
+    """Return the map that has not begun yet."""
+    kind: type[InPlaceMap[Any]] = InPlaceMap if source.total is None else SizedInPlaceMap
+    return kind(function, source, request)
 
 
 def _awaited(value: Coroutine[Any, Any, Any]) -> Any:

@@ -26,6 +26,9 @@ NOTHING: Any = object()
 _SMOOTH = 0.3
 """How much the last piece counts in the estimates of what an item takes."""
 
+_MOST_OPEN = 200
+"""Chunks that are on their way at the same time, when many are tried again."""
+
 Arguments = tuple[Any, ...]
 Envelope = Mapping[str, Any]
 
@@ -109,6 +112,7 @@ class Items:
         self._next = 0
         self._current: deque[Any] = deque()
         self._due: list[tuple[float, int, Chunk]] = []
+        self._last_due: tuple[float, Chunk] | None = None
         self._counts: dict[int, Counts] = {}
         self._item_s: float | None = None
         self._item_bytes = self._result_bytes = 0.0
@@ -158,6 +162,7 @@ class Items:
 
     def check_source(self) -> None:
         """Raise what the iterables raised when they were asked for more, if they did."""
+        __tracebackhide__ = True
         if self._source_error is not None:
             raise self._source_error
 
@@ -173,8 +178,10 @@ class Items:
         now : float
             Seconds of a clock that never goes back.
         """
-        found = []
-        while self._due and self._due[0][0] <= now:
+        found: list[Chunk] = []
+        self._last_due = None  # it may be on its way now: nothing joins it any more
+        most = _MOST_OPEN - len(self.open)
+        while self._due and self._due[0][0] <= now and len(found) < most:
             found.append(heapq.heappop(self._due)[2])
         room = 2 * lanes + 1 - len(self.open)
         while len(found) < room and not self._exhausted:
@@ -187,8 +194,8 @@ class Items:
         return found
 
     def next_due(self) -> float | None:
-        """Return when the next item is to be tried again; None if there is none."""
-        return self._due[0][0] if self._due else None
+        """Return when the next item is to be tried again; None if none is, or others come first."""
+        return self._due[0][0] if self._due and len(self.open) < _MOST_OPEN else None
 
     def packed(self, chunk: Chunk, nbytes: int, blobs: tuple[str, ...]) -> None:
         """Note what a chunk takes on its way."""
@@ -196,10 +203,9 @@ class Items:
         self._item_bytes = max(self._item_bytes, nbytes / len(chunk.arguments))
 
     def split(self, chunk: Chunk) -> None:
-        """Send each item of a chunk by itself: one of them spoils it for the others."""
+        """Send the halves of a chunk by themselves: an item spoils it for the others."""
         del self.open[chunk.n]
-        for place, arguments in enumerate(chunk.arguments):
-            self._again(chunk.first + place, [arguments], 0.0, chunk.memory, chunk.careful)
+        self._halve(chunk, 0, len(chunk.arguments))
 
     def missing(self, n: int) -> Chunk | None:
         """Send anew what has not come back of a chunk that the pool does not know any more."""
@@ -208,10 +214,11 @@ class Items:
             for place, arguments in enumerate(chunk.arguments):
                 if place not in chunk.got:
                     index = chunk.first + place
-                    self._again(index, [arguments], 0.0, chunk.memory, chunk.careful)
+                    self._again(index, [arguments], 0.0, chunk.memory, chunk.careful, joins=True)
         return chunk
 
     def _take(self, lanes: int, in_flight: int) -> list[Arguments]:
+        __tracebackhide__ = True
         waiting = sum(count for count, _ in self._ready.values()) * self._result_bytes
         busy = self._consumed < self._taken
         if busy and in_flight + waiting > BYTES_IN_FLIGHT:
@@ -246,10 +253,31 @@ class Items:
         return Chunk(self._numbers, first, items, memory, careful)
 
     def _again(
-        self, first: int, items: list[Arguments], at: float, memory: int | None, careful: bool
+        self,
+        first: int,
+        items: list[Arguments],
+        at: float,
+        memory: int | None,
+        careful: bool,
+        *,
+        joins: bool = False,
     ) -> None:
+        if joins and self._last_due is not None:
+            last_at, last = self._last_due
+            follows = last.first + len(last.arguments) == first and last_at >= at
+            alike = (last.memory, last.careful) == (memory, careful)
+            if follows and alike and len(last.arguments) < (self._request.chunk or self._largest):
+                last.arguments.extend(items)
+                return
         chunk = self._new(first, items, memory, careful)
         heapq.heappush(self._due, (at, chunk.n, chunk))
+        self._last_due = (at, chunk) if joins else None
+
+    def _halve(self, chunk: Chunk, start: int, stop: int) -> None:
+        middle = (start + stop) // 2
+        for begin, end in ((start, middle), (middle, stop)):
+            part = chunk.arguments[begin:end]
+            self._again(chunk.first + begin, part, 0.0, chunk.memory, chunk.careful)
 
     # what comes back ------------------------------------------------------------------
 
@@ -278,8 +306,7 @@ class Items:
             for place in range(start, stop):
                 self._decide(chunk, place, envelope, now)
         elif envelope.get("reason") == "transfer" and not alone:
-            for place, arguments in enumerate(rest, start):
-                self._again(chunk.first + place, [arguments], 0.0, chunk.memory, chunk.careful)
+            self._halve(chunk, start, stop)
         elif alone or piece.get("careful"):
             self._decide(chunk, start, envelope, now)
             if not alone:
@@ -333,7 +360,9 @@ class Items:
             self.retried += 1
             memory = decision.memory if decision.memory != self.memory else None
             arguments = [chunk.arguments[place]]
-            self._again(index, arguments, now + decision.delay_s, memory, careful=False)
+            joins = memory is None and envelope.get("reason") in {None, "lost"}
+            at = now + decision.delay_s
+            self._again(index, arguments, at, memory, careful=False, joins=joins)
             return
         error = self._error_of(envelope)
         if not isinstance(error, AskError):

@@ -114,6 +114,7 @@ class Map(Generic[R]):
         self._progress: Progress
         self._watching: threading.Thread | None = None
         self._over = False
+        self._turn = threading.RLock()
         self._rebuilt = rebuilt
         self._abandon: weakref.finalize[..., Map[R]] | None = None
 
@@ -127,15 +128,13 @@ class Map(Generic[R]):
 
     def __next__(self) -> R:
         __tracebackhide__ = True
-        value = self._items.pop()
-        if value is NOTHING:
-            value = self._wait()
-        if type(value) is Failed:
-            if self._caught is None:
-                self._conclude(value)
-                raise shown(value.error)
-            self._caught.hold(value.error, self._names)
-            value = None
+        with self._turn:
+            value = self._items.pop()
+            if value is NOTHING:
+                value = self._wait()
+            if type(value) is Failed:
+                self._failed(value)
+                value = None
         result: R = value
         return result
 
@@ -153,6 +152,18 @@ class Map(Generic[R]):
         return f"<map of {name}: {self._items.done} done>"
 
     # steps ------------------------------------------------------------------------
+
+    def _failed(self, failed: Failed) -> None:
+        """Raise what an item has raised, unless it is to be held."""
+        __tracebackhide__ = True
+        if self._caught is None:
+            self._conclude(failed)
+            raise shown(failed.error)
+        try:
+            self._caught.hold(failed.error, self._names)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the map is over
+            self._conclude(failed)
+            raise shown(error) from None
 
     def _wait(self) -> Any:
         __tracebackhide__ = True
@@ -250,17 +261,14 @@ class Map(Generic[R]):
             try:
                 bundle, _ = values.fetch(session.blobs(), piece["payload"], self._names)
             except Exception as error:  # noqa: BLE001 - any object's own code may run here
-                bundle = self._not_rebuilt(piece, error)
-            items.took(piece, bundle, now)
+                message = f"the results cannot be rebuilt here: {type(error).__name__}: {error}"
+                died = {"outcome": "died", "reason": "transfer", "message": message}
+                items.died(piece | {"died": died}, now)
+            else:
+                items.took(piece, bundle, now)
             self._discard((piece["payload"], *piece["blobs"]))
         if chunk.n not in items.open:
             self._discard(chunk.blobs)
-
-    def _not_rebuilt(self, piece: dict[str, Any], error: Exception) -> dict[str, Any]:
-        count = piece["stop"] - piece["start"]
-        message = f"the results cannot be rebuilt here: {type(error).__name__}: {error}"
-        died = {"outcome": "died", "reason": "transfer", "message": message}
-        return {"values": [None] * count, "failed": dict.fromkeys(range(count), died)}
 
     def _pack(self, chunk: Chunk) -> dict[str, Any] | None:
         """Store a chunk and return what the pool is told; None if it cannot be pickled."""

@@ -143,10 +143,10 @@ class RemoteFunction(Generic[P, R]):
         except (AskError, TypeError, ValueError) as refusal:
             raise shown(refusal.with_traceback(None)) from None
         if INSIDE in os.environ:
-            from .inplace import InPlaceMap
+            from . import inplace
 
             _tell_in_place(self.__name__)
-            return InPlaceMap(self.function, source, request)
+            return inplace.make_map(self.function, source, request)
         return make_map(self.function, self._resolved(), source, request, self.caught)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -317,9 +317,11 @@ class Maps:
         del crew.lanes[lane.id]
 
     def _give_way(self, crew: Crew, now: float) -> None:
-        """Let the oldest lane go, if other runs wait for what it has."""
+        """Let the oldest lane go, if other runs, or larger items, wait for what it has."""
         working = [lane for lane in crew.lanes.values() if lane.ready and not lane.leaving]
-        waiting = [lane for lane in crew.lanes.values() if not lane.machine_id]
+        most = max((lane.memory for lane in working), default=0)
+        alike = (lane for lane in crew.lanes.values() if lane.memory <= most)
+        waiting = [lane for lane in alike if not lane.machine_id]
         others = self._executor.demand() - len(waiting)
         if not working or others <= 0 or crew.turn_ends is None:
             crew.turn_ends = now + TIMERS.lane_turn_s

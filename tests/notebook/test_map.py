@@ -133,6 +133,23 @@ def test_caught_items_are_none_and_the_others_go_on(notebook: Kernel) -> None:
     assert value(reply) == ([1, 1], None)
 
 
+def test_an_interrupt_of_an_item_is_not_caught_and_ends_the_map(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        from jupyter_compute import catch
+        @catch
+        @remote
+        def f(x):
+            if x == 1: raise KeyboardInterrupt
+            return x
+        list(f.map(range(4)))
+        """
+    )
+    assert reply.ename == "KeyboardInterrupt"
+    assert value(notebook.run("runs()[0].state")) == "failed"
+    assert reply.status_lines[-1].startswith("✗ KeyboardInterrupt")
+
+
 def test_large_results_and_items_leave_no_blobs_behind(own: Kernel) -> None:
     count = "sum(1 for d in session.blobs().directories if d.is_dir() for _ in d.iterdir())"
     ok(
@@ -235,3 +252,46 @@ def test_an_interrupt_ends_the_map_and_its_processes(own: Kernel, home: Home) ->
     assert running.ename == "KeyboardInterrupt"
     own.wait_for(lambda: value(own.run("runs()[0].state")) == "cancelled", 20)
     assert value(own.run("list(f.map(range(4)))")) == [0, 1, 2, 3]
+
+
+def test_two_threads_may_share_a_map(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import threading, time
+        def rebuild(x):
+            time.sleep(0.2)
+            return x
+        class Slow:
+            def __init__(self, x): self.x = x
+            def __reduce__(self): return rebuild, (self.x,)
+        m, found, problems = remote(lambda x: Slow(x)).map(range(8)), [], []
+        def take():
+            try:
+                for r in m: found.append(r)
+            except BaseException as error:
+                problems.append(repr(error))
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        [thread.start() for thread in threads], [thread.join(40) for thread in threads]
+        sorted(found), problems
+        """
+    )
+    assert value(reply) == ([*range(8)], [])
+
+
+def test_what_the_items_raise_has_the_frames_of_the_notebook_only(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        def items():
+            yield 1
+            raise RuntimeError("no more")
+        list(remote(abs).map(items()))
+        """
+    )
+    assert (reply.ename, reply.evalue) == ("RuntimeError", "no more")
+    assert "raise RuntimeError" in reply.traceback
+    assert "jupyter_compute" not in reply.traceback
+
+
+def test_a_map_in_a_run_has_a_length_too(notebook: Kernel) -> None:
+    inside = "remote(lambda: len(remote(abs).map([1, -2])))()"
+    assert value(notebook.run(inside)) == 2

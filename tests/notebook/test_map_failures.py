@@ -178,3 +178,74 @@ def test_a_lane_gives_way_to_a_run_that_waits(notebook: Kernel) -> None:
     # Lanes that were withdrawn as they were given a machine have given it back.
     again = "remote(cpu=len(os.sched_getaffinity(0)))(lambda: 'again')()"
     assert value(notebook.run(again, timeout=30)) == "again"
+
+
+@pytest.mark.parametrize("victim", ["service", "machine"])
+def test_many_quick_items_survive_what_happens_to_few_slow_ones(own: Kernel, victim: str) -> None:
+    reply = own.run(
+        f"""
+        import os, psutil
+        from jupyter_compute.notebook import session
+        found = []
+        for r in remote(abs).map(range(200_000)):
+            found.append(r)
+            if r == 50_000:
+                process = psutil.Process(session.client().info()["pid"])
+                if {victim!r} == "machine":
+                    nodes = (p for p in process.children() if "jupyter_compute.node" in p.cmdline())
+                    process = next(nodes)
+                process.kill()
+        found == list(range(200_000))
+        """
+    )
+    assert value(reply) is True
+
+
+def test_one_item_that_cannot_be_sent_harms_none_of_many(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import threading
+        items = [*range(60_000), threading.Lock(), *range(40_000)]
+        found = list(remote(lambda x: x).map(items, errors="return"))
+        str(found[60_000]), found[:60_000] + found[60_001:] == items[:60_000] + items[60_001:]
+        """
+    )
+    problem, others = value(reply)
+    assert "cannot be sent" in problem
+    assert others
+
+
+def test_a_result_that_cannot_be_rebuilt_harms_no_other_item(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import os
+        def rebuild(x):
+            raise RuntimeError("not here")
+        class Fragile:
+            def __reduce__(self): return rebuild, (1,)
+        f = remote(lambda x: Fragile() if x == 150 else x)
+        found = list(f.map(range(300), errors="return"))
+        str(found[150]), found[:150] + found[151:] == [*range(150), *range(151, 300)]
+        """
+    )
+    problem, others = value(reply)
+    assert "the results cannot be rebuilt here: RuntimeError: not here" in problem
+    assert others
+
+
+def test_an_item_that_needs_more_memory_waits_for_no_end_of_the_others(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        import itertools, time
+        @remote(memory="200M..800M")
+        def f(x):
+            time.sleep(0.01)
+            return len(bytearray(300_000_000)) if x == 5 else 0
+        list(remote(abs).map(range(4)))
+        begun = time.monotonic()
+        for r in f.map(itertools.count(), ordered=False):
+            if r or time.monotonic() - begun > 30: break
+        r
+        """
+    )
+    assert value(reply) == 300_000_000
