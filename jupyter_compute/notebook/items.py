@@ -183,7 +183,7 @@ class Items:
         most = _MOST_OPEN - len(self.open)
         while self._due and self._due[0][0] <= now and len(found) < most:
             found.append(heapq.heappop(self._due)[2])
-        room = 2 * lanes + 1 - len(self.open)
+        room = min(2 * lanes + 1, _MOST_OPEN) - len(self.open)
         while len(found) < room and not self._exhausted:
             items = self._take(lanes, sum(chunk.nbytes for chunk in self.open.values()))
             if not items:

@@ -102,7 +102,8 @@ class RemoteFunction(Generic[P, R]):
         """Run the function for many items, and return an iterator over the results.
 
         It is lazy: nothing is sent before the first result is asked for, and the iterables
-        are read only as far ahead as is needed to keep all processes busy. Each process
+        are read only as far ahead as is needed to keep all processes busy (so what they yield
+        must not be changed afterwards). Each process
         works on many items, one after the other; each item has its own retries, timeout
         and memory steps. The globals and defaults of the function are sent once.
 

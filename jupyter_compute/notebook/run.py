@@ -89,9 +89,15 @@ class Run:
         TimeoutError
             If the run has not ended by then.
         ComputeError
-            If it ended without an exception of its own code.
+            If it ended without an exception of its own code, or is a map, whose results go to
+            whoever iterates it.
         """
         __tracebackhide__ = True
+        if self._outcome is None and self._record()["map"]:
+            raise ComputeError(
+                f"{self._id} is a map: its results go to whoever iterates it",
+                hint="its output and receipt are here; call .map(...) again for the results",
+            )
         if self._outcome is None:
             deadline = None if timeout is None else time.monotonic() + timeout
             try:

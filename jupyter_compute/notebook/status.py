@@ -154,7 +154,7 @@ def describe_receipt(receipt: Receipt) -> str:
     """Return a receipt on one line, without the sign of how the run ended."""
     parts = [f"{format_time(receipt.run_s)} on {receipt.machine or receipt.layer}"]
     if receipt.items is not None:
-        parts.insert(0, f"{grouped(receipt.items)} items")
+        parts.insert(0, f"{grouped(receipt.items)} item{'' if receipt.items == 1 else 's'}")
     elif receipt.attempts > 1:
         parts.append(f"{receipt.attempts} attempts")
     if receipt.wait_s >= 1:

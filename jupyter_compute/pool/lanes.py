@@ -91,9 +91,15 @@ class Lane:
     ready: bool = False
     leaving: bool = False
     worked: bool = False
+    turns: int = 0
     idle_since: float | None = None
     slices: deque[Slice] = field(default_factory=deque)
     used: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do, and could."""
+        return self.ready and not self.slices and not self.leaving
 
 
 class Crew:
@@ -239,6 +245,7 @@ class Crew:
             lane = min(fitting, key=lambda lane: (len(lane.slices), lane.memory, lane.n))
             lane.slices.append(part)
             lane.idle_since = None
+            lane.turns += 1
             found.append((lane, part))
             free = [lane for lane in free if self._has_room(lane)]
         self._waiting.extendleft(reversed(later))

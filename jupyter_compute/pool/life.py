@@ -249,6 +249,7 @@ class Life:
             self.maps.begin(run)
             return
         self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory)
+        self.maps.make_room()
 
     def _started(self, run: Run) -> None:
         now = self._clock.now()

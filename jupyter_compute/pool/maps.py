@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 _MOST_FAILURES = 3
 """So many lanes in a row that end before they have done anything end the map."""
 
+_ROOM_S = 0.05
+"""Until then a newcomer has a machine, if there is room, and a lane its next items, if it gets any."""
+
 _MUTE_S = 5.0
 """A machine that has not ended a cancelled lane this long after it should have never will."""
 
@@ -227,11 +230,33 @@ class Maps:
         now = self._clock.monotonic()
         for crew in list(self._crews.values()):
             for lane in list(crew.lanes.values()):
-                if lane.ready and not lane.slices and not lane.leaving:
+                if lane.idle:
                     lane.idle_since = lane.idle_since or now
                     if now - lane.idle_since > TIMERS.lane_idle_s:
                         self._dismiss(lane)
             self._give_way(crew, now)
+
+    def make_room(self) -> None:
+        """Have lanes that stay without work go soon, if a newcomer turns out to wait for them."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(_ROOM_S, lambda: loop.call_later(_ROOM_S, self._clear, self._idle()))
+
+    def _idle(self) -> dict[str, int]:
+        """Return the lanes without work that others wait for, and how much work each has had."""
+        found: dict[str, int] = {}
+        for crew in self._crews.values():
+            own = sum(not lane.machine_id for lane in crew.lanes.values())
+            if self._executor.demand() > own:
+                idle = (lane for lane in crew.lanes.values() if lane.idle)
+                found.update((lane.id, lane.turns) for lane in idle)
+        return found
+
+    def _clear(self, before: Mapping[str, int]) -> None:
+        for attempt, turns in self._idle().items():
+            if before.get(attempt) == turns:
+                _, lane = self._find(attempt)
+                assert lane is not None
+                self._dismiss(lane)
 
     def close(self) -> None:
         """Let the notebooks go that wait for results."""
@@ -266,6 +291,7 @@ class Maps:
         run.attempt = crew.opened
         spec = run.attempt_spec() | {"attempt": lane.id, "memory": memory}
         self._executor.submit(lane.id, json.dumps(spec), run.cpu, memory)
+        self.make_room()
 
     def _started(self, crew: Crew, lane: Lane, shown: list[Event]) -> None:
         run, now = crew.run, self._clock.now()

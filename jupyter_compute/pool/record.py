@@ -222,6 +222,7 @@ class Run:
             "memory_peak": self.memory_peak,
             "usd": self.usd,
             "detached": self.spec.detached,
+            "map": self.spec.map,
             "payload": self.spec.payload,
             "receipt": None if self.receipt is None else self.receipt.to_wire(),
             "envelope": self.envelope,

@@ -170,6 +170,28 @@ def test_large_results_and_items_leave_no_blobs_behind(own: Kernel) -> None:
     assert value(own.run(count)) <= before + 2
 
 
+def test_maps_that_are_used_in_turns_take_turns(notebook: Kernel) -> None:
+    reply = notebook.run(
+        """
+        f, g = remote(lambda x: x + 1), remote(lambda x: 2 * x)
+        list(f.map(range(3)))
+        nested = [(a, b) for a in f.map(range(3)) for b in g.map(range(2))]
+        together = sum(a + b for a, b in zip(f.map(range(50)), g.map(range(50))))
+        nested, together, list(f.map(g.map(range(3))))
+        """
+    )
+    nested = [(a, b) for a in (1, 2, 3) for b in (0, 2)]
+    assert value(reply) == (nested, 1275 + 2450, [1, 3, 5])
+
+
+def test_the_run_of_a_map_has_no_result_of_its_own(notebook: Kernel) -> None:
+    ok(notebook.run("m = remote(lambda x: -x).map(range(3))\nfirst = next(m)"))
+    refused = notebook.run("import jupyter_compute\njupyter_compute.attach(m.run_id).result()")
+    assert refused.ename == "ComputeError"
+    assert "is a map: its results go to whoever iterates it" in refused.evalue
+    assert value(notebook.run("first, list(m)")) == (0, [-1, -2])
+
+
 def test_an_endless_iterator_is_read_no_further_than_the_window(notebook: Kernel) -> None:
     reply = notebook.run(
         """
