@@ -1,0 +1,221 @@
+/** What this page knows of the pool, how it is kept up to date, and how far it can be trusted. */
+import { IDisposable } from '@lumino/disposable';
+import { Poll } from '@lumino/polling';
+import { ISignal, Signal } from '@lumino/signaling';
+import { Copy, IAbsence, INews, IRun, Refusal, RunState, Wire } from './wire';
+
+/** What the panel can say about the pool; its `data-state`. */
+export type PanelState =
+  | 'no-server'
+  | 'no-pool'
+  | 'connecting'
+  | 'live'
+  | 'stale'
+  | 'error'
+  | 'stopping'
+  | 'empty';
+
+const ENDED: ReadonlySet<RunState> = new Set<RunState>(['done', 'failed', 'cancelled', 'lost']);
+const STALE_S = 3;
+/** A pool that goes on answering after this does not stop. */
+const STOPPING_MS = 15_000;
+/** While nobody looks at the panel, the status bar is content with this. */
+const GLANCE_MS = 10_000;
+const ABSENT_MS = 30_000;
+
+export function isActive(run: IRun): boolean {
+  return !ENDED.has(run.state);
+}
+
+/** Holds the newest state, asks for news as often as somebody looks, and says how old it is. */
+export class ComputeModel implements IDisposable {
+  readonly copy = new Copy();
+
+  constructor(readonly wire: Wire) {
+    this._poll = new Poll({
+      name: 'jupyter-compute:state',
+      factory: () => this._ask(),
+      frequency: { interval: this._interval, backoff: true, max: 5000 },
+      standby: () => document.hidden || !this._worthAsking,
+      auto: false
+    });
+    this._ticker = window.setInterval(() => this._tick(), 1000);
+    document.addEventListener('visibilitychange', this._onVisibility);
+  }
+
+  /** Emitted when what is to be shown has changed. */
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  get isDisposed(): boolean {
+    return this._poll.isDisposed;
+  }
+
+  /** Why there is nothing to show, or nothing newer, and what to do; empty if all is well. */
+  get problem(): { message: string; hint: string } {
+    const { message, hint } = this._refusal ?? this._absence ?? { message: '', hint: '' };
+    return { message, hint };
+  }
+
+  /** Seconds since the last answer; null before the first one. */
+  get age(): number | null {
+    return this._heard === null ? null : (performance.now() - this._heard) / 1000;
+  }
+
+  /** The pool's time, in UTC seconds. */
+  get now(): number {
+    return Date.now() / 1000 + this._ahead;
+  }
+
+  get state(): PanelState {
+    const refused = this._refusal?.status;
+    const absent = this._absence?.pool;
+    if (refused === 404) {
+      return 'no-server';
+    }
+    if (this._stopping !== null || (absent === 'stopping' && refused === undefined)) {
+      return 'stopping';
+    }
+    if ((refused && refused < 502) || absent === 'other-version') {
+      return 'error';
+    }
+    const unheard = refused !== undefined || absent === 'lost' || absent === 'silent';
+    if (this._heard === null) {
+      return unheard ? 'error' : 'connecting';
+    }
+    if (this._resuming) {
+      return 'connecting';
+    }
+    if (unheard || (this.age ?? 0) > this._patience) {
+      return 'stale';
+    }
+    return absent === 'none' ? 'no-pool' : this.copy.runs.size === 0 ? 'empty' : 'live';
+  }
+
+  get activeRuns(): IRun[] {
+    return [...this.copy.runs.values()].filter(isActive);
+  }
+
+  /** Say whether the panel can be seen, and how many seconds may pass between two answers. */
+  watch(seen: boolean, interval_s: number): void {
+    const came = seen && !this._seen;
+    this._seen = seen;
+    this._interval = interval_s * 1000;
+    this._pace();
+    if (came) {
+      this.resume();
+    }
+  }
+
+  /** Ask now, as something may have happened. */
+  resume(): void {
+    this._resuming = this._heard !== null && (this.age ?? 0) > this._patience;
+    this._poll.refresh().catch(() => undefined);
+    this._changed.emit();
+  }
+
+  async cancel(run: string): Promise<void> {
+    await this.wire.cancel(run);
+    this.resume();
+  }
+
+  async stopMachine(machine: string): Promise<void> {
+    await this.wire.stopMachine(machine);
+    this.resume();
+  }
+
+  async stopPool(): Promise<void> {
+    this._stopping = performance.now();
+    this._changed.emit();
+    try {
+      await this.wire.stopPool(true);
+    } catch (error) {
+      this._stopping = null;
+      throw error;
+    } finally {
+      this.resume();
+    }
+  }
+
+  dispose(): void {
+    if (!this.isDisposed) {
+      document.removeEventListener('visibilitychange', this._onVisibility);
+      window.clearInterval(this._ticker);
+      this._poll.dispose();
+      Signal.clearData(this);
+    }
+  }
+
+  private get _patience(): number {
+    return Math.max(STALE_S, 3 * (this._poll.frequency.interval / 1000));
+  }
+
+  /** A glance is worth it only while something runs or costs; a cell that is run asks anew. */
+  private get _worthAsking(): boolean {
+    return this._seen || this.activeRuns.length > 0 || (this.copy.cost.usd_per_hour ?? 0) > 0;
+  }
+
+  private async _ask(): Promise<void> {
+    try {
+      this._take(await this.wire.state(this.copy.cursor));
+      this._refusal = null;
+    } catch (error) {
+      this._refusal = error instanceof Refusal ? error : new Refusal(500, String(error), '');
+      throw error;
+    } finally {
+      this._resuming = false;
+      this._pace();
+      this._changed.emit();
+    }
+  }
+
+  private _take(answer: INews | IAbsence): void {
+    this._absence = answer.pool === 'live' ? null : answer;
+    if (answer.pool === 'live') {
+      this._heard = performance.now();
+      this._ahead = answer.time - Date.now() / 1000;
+      this.copy.take(answer);
+      const since = this._stopping === null ? 0 : performance.now() - this._stopping;
+      this._stopping = since > STOPPING_MS ? null : this._stopping;
+    } else if (answer.pool === 'none') {
+      this._heard = performance.now();
+      this._stopping = null;
+      this.copy.clear();
+    }
+  }
+
+  private _pace(): void {
+    const absent = this._refusal?.status === 404;
+    const interval = absent ? ABSENT_MS : this._seen ? this._interval : GLANCE_MS;
+    if (this._poll.frequency.interval !== interval) {
+      this._poll.frequency = { interval, backoff: true, max: Math.max(5000, interval) };
+    }
+  }
+
+  /** Tell the time of what is shown although no answer comes. */
+  private _tick(): void {
+    const late = this.age !== null && this.age > this._patience;
+    if (this._seen && !document.hidden && (late || this._stopping !== null)) {
+      this._changed.emit();
+    }
+  }
+
+  private _onVisibility = (): void => {
+    if (!document.hidden && this._worthAsking) {
+      this.resume();
+    }
+  };
+
+  private _poll: Poll<void, unknown>;
+  private _ticker: number;
+  private _changed = new Signal<this, void>(this);
+  private _interval = 1000;
+  private _seen = false;
+  private _absence: IAbsence | null = null;
+  private _heard: number | null = null;
+  private _ahead = 0;
+  private _refusal: Refusal | null = null;
+  private _resuming = false;
+  private _stopping: number | null = null;
+}
