@@ -103,7 +103,8 @@ class State:
         first = heapq.nsmallest(_MOST_ACTIVE, self._active.values(), key=_rank)
         views = [_view(run.to_wire(), run.machine_id) for run in first]
         machines, runs = fitting(everything, [*views, *self._recent])
-        sampled = [run["id"] for run in runs if run["state"] == "running"]
+        # Also between two attempts, so that the history goes on.
+        sampled = [run["id"] for run in runs if run["started"] and not run["finished"]]
         self._advance(max(second, self._picture.rings.second), everything, sampled)
         self._picture.show(
             Scene(
