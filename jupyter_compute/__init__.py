@@ -73,3 +73,8 @@ def unload_ipython_extension(ipython: Any) -> None:
     from .notebook import magics
 
     magics.unregister(ipython)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Tell a Jupyter server where its extension is."""
+    return [{"module": "jupyter_compute.server"}]

@@ -32,10 +32,12 @@ from jupyter_compute.pool.bodies import (
     read_spec,
 )
 from jupyter_compute.pool.events import Follower
+from jupyter_compute.pool.machines import Machines, UnknownMachine
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs, UnknownRun
+from jupyter_compute.pool.state import State
 
-__all__ = ["Pool", "Server", "make_server"]
+__all__ = ["Handler", "Pool", "Server", "make_server"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class Pool(Protocol):
     """What the API offers to clients."""
 
     runs: Runs
+    machines: Machines
+    state: State
 
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run; `AskError` if it cannot be satisfied."""
@@ -83,6 +87,8 @@ class Server(HTTPServer):
 
 def make_server(pool: Pool) -> Server:
     """Return the server, which does not listen yet."""
+    from jupyter_compute.pool.panel_api import ROUTES  # made of the handler below
+
     run = r"/v1/runs/([^/]*)"
     routes: list[Any] = [
         (r"/v1/info", _Info),
@@ -97,6 +103,7 @@ def make_server(pool: Pool) -> Server:
         (r"/v1/layers", _Layers),
         (r"/v1/plan", _Plan),
         (r"/v1/stop", _Stop),
+        *ROUTES,
     ]
     application = Application(
         [(path, handler, {"pool": pool}) for path, handler in routes],
@@ -109,6 +116,9 @@ def make_server(pool: Pool) -> Server:
 
 
 class _Handler(RequestHandler):
+    keeps_alive = True
+    """Whether the pool is in use while somebody asks this."""
+
     def initialize(self, pool: Pool) -> None:
         self.pool = pool
         self._counted = False
@@ -119,8 +129,9 @@ class _Handler(RequestHandler):
         self.clear_header("Server")
 
     def prepare(self) -> None:
-        self.pool.called(1)
-        self._counted = True
+        if self.keeps_alive:
+            self.pool.called(1)
+            self._counted = True
         if len(self.request.body) > MAX_BODY:
             raise HTTPError(413, reason=f"the body is larger than {MAX_BODY} bytes")
 
@@ -145,7 +156,7 @@ class _Handler(RequestHandler):
         return int(text)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, HTTPError | ComputeError | UnknownRun):
+        if not isinstance(value, HTTPError | ComputeError | UnknownRun | UnknownMachine):
             logger.error("%s failed", self.request.path, exc_info=(typ, value, tb))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -153,6 +164,8 @@ class _Handler(RequestHandler):
         if isinstance(error, UnknownRun):
             hint = "`%compute runs` lists them"
             status_code, error = 404, PoolError(f"there is no run {error.args[0]}", hint=hint)
+        elif isinstance(error, UnknownMachine):
+            status_code, error = 404, PoolError(f"there is no machine {error.args[0]}")
         elif isinstance(error, PoolError):
             status_code = error.facts.get("status", 503)
         elif isinstance(error, AskError | ComputeError):
@@ -166,6 +179,10 @@ class _Handler(RequestHandler):
         if not RUN_ID.fullmatch(text):
             raise ComputeError(f"{text[:80]!r} is not the id of a run")
         return text
+
+
+Handler = _Handler
+"""What other modules make their addresses of."""
 
 
 class _Streaming(_Handler):

@@ -23,10 +23,12 @@ from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
+from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.pool.state import State
 from jupyter_compute.pool.telemetry import Telemetry
 from jupyter_compute.pool.upkeep import Limits, Upkeep
 
@@ -61,6 +63,10 @@ class Service:
         self._upkeep = Upkeep(self._journal, self._life.active, limits, clock)
         self._engine = Engine(self)
         self._life.attach(self._engine)
+        active, leave = self._life.active, self._life.maps.leave
+        self.machines = Machines(scaler, active, self._telemetry, clock, leave)
+        self.machines.attach(self._engine)
+        self.state = State(self.machines, active, self._telemetry, self._journal, self._cost, clock)
         self._requests = 0
         self._started = clock.now()
         self._idle_since = clock.monotonic()
@@ -149,10 +155,7 @@ class Service:
         """Return machines and active runs."""
         active = list(self._life.active.values())
         return {
-            "machines": self._scaler.to_wire(
-                self._telemetry.latest,
-                lambda machine: sum(run.machine_id == machine for run in active),
-            ),
+            "machines": self.machines.to_wire(),
             "runs": [run.to_wire() for run in active],
             "usd_per_hour": 0.0,
             "today_usd": 0.0,
@@ -191,6 +194,7 @@ class Service:
     def placed(self, attempt: str, machine: str) -> None:
         """Pass on that an attempt has been given to a machine."""
         found = self._scaler.machines.get(machine)
+        self.machines.used(machine)
         self._of(attempt).placed(attempt, machine, found.offer.type if found else machine)
 
     def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -211,6 +215,7 @@ class Service:
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""
         self._scaler.joined(machine)
+        self.machines.used(machine)
 
     def left(self, machine: str) -> None:
         """Pass on that a machine's connection is gone."""
@@ -234,12 +239,22 @@ class Service:
     def _demand(self) -> Mapping[str, int]:
         return {"local": self._engine.demand()}
 
+    def _cost(self) -> Mapping[str, Any]:
+        """Return the dollars per hour and of today, each None if a price is not known."""
+        prices = [machine.offer.usd_per_hour for machine in self._scaler.machines.values()]
+        known = [price for price in prices if price is not None]
+        per_hour = sum(known) if len(known) == len(prices) else None
+        return {"usd_per_hour": per_hour, "today": 0.0, "budget_day": None}
+
     def _run_ended(self, run: Run) -> None:
+        self.machines.used(run.machine_id)
+        self.state.ended(run)
         self._idle_since = self._clock.monotonic()
         self._upkeep.run_ended()
 
     def _tick(self) -> None:
         self._life.tick(lambda run: self._scaler.why_none(run.spec.layer))
+        self.machines.tick()
         self._upkeep.tick()
         if self._life.active or self._requests:
             self._idle_since = self._clock.monotonic()
