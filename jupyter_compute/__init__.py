@@ -78,3 +78,8 @@ def unload_ipython_extension(ipython: Any) -> None:
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     """Tell a Jupyter server where its extension is."""
     return [{"module": "jupyter_compute.server"}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where the built front end is."""
+    return [{"src": "labextension", "dest": "jupyter-compute"}]

@@ -86,7 +86,7 @@ export interface ITotals {
   memory_used: number | null;
 }
 
-/** Values at every `step`-th second from `t` on. */
+/** Values at every `step`-th second from `t` on; those of the whole pool at every one. */
 export interface IColumns {
   t: number;
   cpu: (number | null)[];
@@ -145,7 +145,7 @@ export class Copy {
     merge(this.runs, answer.runs, answer.gone.runs);
     const { step, pool, machines, runs } = answer.samples;
     const from = answer.time - SPAN_S;
-    this.history.pool = extend(this.history.pool, pool, step, from);
+    this.history.pool = extend(this.history.pool, pool, 1, from);
     extendAll(this.history.machines, machines, step, from, this.machines);
     extendAll(this.history.runs, runs, step, from, this.runs);
     this.cost = answer.cost;
