@@ -127,6 +127,8 @@ export function Meter(props: {
 }
 
 const [WIDTH, HEIGHT] = [150, 24];
+/** Nothing is drawn across more than a minute without values. */
+const GAP = 30;
 
 /** A curve over the last five minutes; where nothing is known it has a gap. */
 export function Spark(props: {
@@ -137,19 +139,31 @@ export function Spark(props: {
   now: number;
 }): JSX.Element {
   const { label, points, column, most, now } = props;
-  const pieces: string[] = [];
-  let open = false;
+  const [line, area]: [string[], string[]] = [[], []];
+  let left: number | null = null;
+  let last = 0;
+  const close = (): void => {
+    if (left !== null) {
+      area.push(`V${HEIGHT}H${left.toFixed(1)}Z`);
+    }
+    left = null;
+  };
   for (const point of points) {
     const value = point[column];
     const x = WIDTH - ((now - point[0]) * WIDTH) / SPAN_S;
-    if (value === null || x < 0) {
-      open = false;
-      continue;
+    if (value === null || x < 0 || x - last > GAP) {
+      close();
     }
-    const y = HEIGHT - 1 - (HEIGHT - 2) * Math.min(1, most ? value / most : 0);
-    pieces.push(`${open ? 'L' : 'M'}${x.toFixed(1)} ${y.toFixed(1)}`);
-    open = true;
+    if (value !== null && x >= 0) {
+      const y = HEIGHT - 1 - (HEIGHT - 2) * Math.min(1, most ? value / most : 0);
+      const step = `${left === null ? 'M' : 'L'}${x.toFixed(1)} ${y.toFixed(1)}`;
+      left = left ?? x;
+      last = x;
+      line.push(step);
+      area.push(step);
+    }
   }
+  close();
   return (
     <svg
       className="jc-Spark"
@@ -158,7 +172,8 @@ export function Spark(props: {
       role="img"
       aria-label={label}
     >
-      <path d={pieces.join('') || 'M0 0'} />
+      <path className="jc-Area" d={area.join('') || 'M0 0'} />
+      <path className="jc-Curve" d={line.join('') || 'M0 0'} />
     </svg>
   );
 }

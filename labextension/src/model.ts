@@ -58,7 +58,7 @@ export class ComputeModel implements IDisposable {
     return { message, hint };
   }
 
-  /** Seconds since the last answer; null before the first one. */
+  /** Seconds since the pool was heard last; null if it has not been. */
   get age(): number | null {
     return this._heard === null ? null : (performance.now() - this._heard) / 1000;
   }
@@ -80,17 +80,20 @@ export class ComputeModel implements IDisposable {
     if ((refused && refused < 502) || absent === 'other-version') {
       return 'error';
     }
-    const unheard = refused !== undefined || absent === 'lost' || absent === 'silent';
+    if (absent === 'none' && refused === undefined) {
+      return 'no-pool';
+    }
     if (this._heard === null) {
-      return unheard ? 'error' : 'connecting';
+      // A pool that has just been started listens before it answers.
+      return refused === undefined && absent !== 'lost' ? 'connecting' : 'error';
     }
     if (this._resuming) {
       return 'connecting';
     }
-    if (unheard || (this.age ?? 0) > this._patience) {
+    if (refused !== undefined || absent !== undefined || (this.age ?? 0) > this._patience) {
       return 'stale';
     }
-    return absent === 'none' ? 'no-pool' : this.copy.runs.size === 0 ? 'empty' : 'live';
+    return this.copy.runs.size === 0 ? 'empty' : 'live';
   }
 
   get activeRuns(): IRun[] {
@@ -179,7 +182,7 @@ export class ComputeModel implements IDisposable {
       const since = this._stopping === null ? 0 : performance.now() - this._stopping;
       this._stopping = since > STOPPING_MS ? null : this._stopping;
     } else if (answer.pool === 'none') {
-      this._heard = performance.now();
+      this._heard = null;
       this._stopping = null;
       this.copy.clear();
     }

@@ -57,7 +57,7 @@ function Curve(props: {
 }): JSX.Element {
   const { label, name, text, ...curve } = props;
   return (
-    <div className="jc-Curve">
+    <div>
       <div className="jc-Line">
         <span>{label}</span>
         <Value name={name}>{text}</Value>
@@ -173,7 +173,7 @@ function Bars({ title, sums }: { title: string; sums: Sums }): JSX.Element | nul
       <h3 className="jc-Subtitle">{title}</h3>
       <ul className="jc-List">
         {sums.map(([name, usd]) => (
-          <li key={name} className="jc-Line" data-cost-of={name}>
+          <li key={name} className="jc-Line jc-Bar" data-cost-of={name}>
             <span className="jc-Place" title={name}>
               {name}
             </span>

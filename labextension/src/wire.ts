@@ -18,7 +18,6 @@ export interface IAsk {
   gpu?: number;
 }
 
-/** What a run used and cost, once it has ended. */
 export interface IReceipt {
   wait_s: number;
   run_s: number;
@@ -34,8 +33,7 @@ export interface IReceipt {
 export interface IRun {
   id: string;
   name: string;
-  /** File name of the notebook and number of the cell; empty if unknown. */
-  notebook: string;
+  notebook: string; // its file name; empty if unknown, like the number of the cell
   cell: string;
   state: RunState;
   reason: string;
@@ -188,9 +186,7 @@ export interface IOffer {
 
 export interface ILayer {
   name: string;
-  configured: boolean;
   offers: IOffer[];
-  why_not: string;
 }
 
 /** The server refused, in its own words. A status of 0 says that it did not answer at all. */
@@ -234,10 +230,9 @@ export class Wire {
     const url = URLExt.join(this._settings.baseUrl, 'jupyter-compute', path);
     const late = new AbortController();
     const timer = window.setTimeout(() => late.abort(), PATIENCE_MS);
-    const init: RequestInit = { method, signal: late.signal, cache: 'no-store' };
-    if (method !== 'GET') {
-      init.body = JSON.stringify(body);
-    }
+    const headers = { 'Content-Type': 'application/json' };
+    const sent = method === 'GET' ? {} : { body: JSON.stringify(body), headers };
+    const init: RequestInit = { method, signal: late.signal, cache: 'no-store', ...sent };
     try {
       const response = await ServerConnection.makeRequest(url, init, this._settings);
       const answer: unknown = await response.json().catch(() => null);
