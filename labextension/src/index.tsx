@@ -78,9 +78,7 @@ function activate(
     isActive: () => item.isActive,
     activeStateChanged: item.activeChanged
   });
-  // What a cell starts is worth a look even while nobody looks at the panel.
-  NotebookActions.executionScheduled.connect(() => model.resume());
-  NotebookActions.executed.connect(() => model.resume());
+  NotebookActions.executionScheduled.connect(() => model.glance());
 }
 
 /** Place the panel and set it up as the settings say, now and whenever they change. */

@@ -21,6 +21,7 @@ const STALE_S = 3;
 const STOPPING_MS = 15_000;
 /** While nobody looks at the panel, the status bar is content with this. */
 const GLANCE_MS = 10_000;
+const CURIOUS_MS = 30_000;
 const ABSENT_MS = 30_000;
 
 export function isActive(run: IRun): boolean {
@@ -90,7 +91,8 @@ export class ComputeModel implements IDisposable {
     if (this._resuming) {
       return 'connecting';
     }
-    if (refused !== undefined || absent !== undefined || (this.age ?? 0) > this._patience) {
+    const late = this._worthAsking && (this.age ?? 0) > this._patience;
+    if (refused !== undefined || absent !== undefined || late) {
       return 'stale';
     }
     return this.copy.runs.size === 0 ? 'empty' : 'live';
@@ -116,6 +118,11 @@ export class ComputeModel implements IDisposable {
     this._resuming = this._heard !== null && (this.age ?? 0) > this._patience;
     this._poll.refresh().catch(() => undefined);
     this._changed.emit();
+  }
+
+  /** Have a look now and then for a while, though nobody sees the panel: a cell has been run. */
+  glance(): void {
+    this._curiousUntil = performance.now() + CURIOUS_MS;
   }
 
   async cancel(run: string): Promise<void> {
@@ -154,9 +161,11 @@ export class ComputeModel implements IDisposable {
     return Math.max(STALE_S, 3 * (this._poll.frequency.interval / 1000));
   }
 
-  /** A glance is worth it only while something runs or costs; a cell that is run asks anew. */
+  /** A glance is worth it only while something runs or costs, or may have begun to. */
   private get _worthAsking(): boolean {
-    return this._seen || this.activeRuns.length > 0 || (this.copy.cost.usd_per_hour ?? 0) > 0;
+    const { usd_per_hour } = this.copy.cost;
+    const curious = this._seen || performance.now() < this._curiousUntil;
+    return curious || this.activeRuns.length > 0 || (usd_per_hour ?? 0) > 0;
   }
 
   private async _ask(): Promise<void> {
@@ -220,5 +229,6 @@ export class ComputeModel implements IDisposable {
   private _ahead = 0;
   private _refusal: Refusal | null = null;
   private _resuming = false;
+  private _curiousUntil = 0;
   private _stopping: number | null = null;
 }

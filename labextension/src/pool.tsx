@@ -177,7 +177,7 @@ function Bars({ title, sums }: { title: string; sums: Sums }): JSX.Element | nul
             <span className="jc-Place" title={name}>
               {name}
             </span>
-            <Meter label={name} text={money(usd)} value={usd} most={most} />
+            {most > 0 && <Meter label={name} text={money(usd)} value={usd} most={most} />}
             <Value name="usd">{money(usd)}</Value>
           </li>
         ))}

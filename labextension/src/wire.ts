@@ -8,7 +8,6 @@ import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import { extend, extendAll, Point, SPAN_S } from './figures';
 
-/** The states of a run, in the order in which it can go through them. */
 export type RunState = 'queued' | 'starting' | 'running' | 'done' | 'failed' | 'cancelled' | 'lost';
 
 export interface IAsk {
@@ -118,6 +117,8 @@ export interface INews {
   omitted: { machines: number; runs: number };
 }
 
+const NOTHING: ITotals = { machines: 0, cpu: 0, memory: 0, cpu_used: null, memory_used: null };
+
 /** The copy of the pool's state, brought up to date by every answer. */
 export class Copy {
   readonly machines = new Map<string, IMachine>();
@@ -128,9 +129,8 @@ export class Copy {
     runs: new Map<string, Point[]>()
   };
   cost: ICost = { usd_per_hour: null, today: null, budget_day: null };
-  totals: ITotals = { machines: 0, cpu: 0, memory: 0, cpu_used: null, memory_used: null };
-  /** How many the pool has that are not told. */
-  omitted = { machines: 0, runs: 0 };
+  totals = NOTHING;
+  omitted = { machines: 0, runs: 0 }; // those that the pool has besides
   /** What this copy is up to date with; "0" for nothing. */
   cursor = '0';
 
@@ -159,7 +159,7 @@ export class Copy {
     this.history.machines.clear();
     this.history.runs.clear();
     this.cost = { ...this.cost, usd_per_hour: null };
-    this.totals = { machines: 0, cpu: 0, memory: 0, cpu_used: null, memory_used: null };
+    this.totals = NOTHING;
     this.omitted = { machines: 0, runs: 0 };
   }
 }
@@ -191,17 +191,12 @@ export interface ILayer {
 
 /** The server refused, in its own words. A status of 0 says that it did not answer at all. */
 export class Refusal extends Error {
-  constructor(
-    readonly status: number,
-    message: string,
-    readonly hint: string
-  ) {
+  constructor(readonly status: number, message: string, readonly hint: string) {
     super(message);
   }
 }
 
 const PATIENCE_MS = 4000;
-
 /** The calls that the Jupyter server takes. Each raises `Refusal`. */
 export class Wire {
   constructor(private _settings: ServerConnection.ISettings) {}

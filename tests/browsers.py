@@ -52,6 +52,30 @@ _KERNEL_IS_READY = """async () => {
 }"""
 
 
+# What is seen is noted in the page: looking from outside would have its own delays.
+_WATCH = """selector => {
+    const panel = document.getElementById('jupyter-compute-panel');
+    const [texts, states, times] = [[], [panel.dataset.state], [performance.now()]];
+    const note = () => {
+        const text = document.querySelector(selector)?.textContent ?? null;
+        if (text !== texts[texts.length - 1]) {
+            texts.push(text);
+            times.push(performance.now());
+        }
+        if (panel.dataset.state !== states[states.length - 1]) {
+            states.push(panel.dataset.state);
+        }
+    };
+    note();
+    const options = { attributes: true, characterData: true, childList: true, subtree: true };
+    new MutationObserver(note).observe(panel, options);
+    window.jcSeen = () => {
+        const ends = [...times.slice(1), performance.now()];
+        return { texts, states, gaps: ends.map((end, i) => (end - times[i]) / 1000) };
+    };
+}"""
+
+
 class Server:
     """A JupyterLab server with a home of its own.
 
@@ -237,6 +261,14 @@ class Screen:
                 index,
             )
         )
+
+    def watch(self, selector: str) -> None:
+        """Begin to note the values that the element's text has, and the panel's states."""
+        self.page.evaluate(_WATCH, selector)
+
+    def seen(self) -> dict[str, list[Any]]:
+        """Return what has been seen since: ``texts`` and ``states``, and ``gaps`` in seconds."""
+        return dict(self.page.evaluate("() => window.jcSeen()"))
 
     def shot(self, name: str) -> None:
         """Keep a picture, if somebody wants to look at it (``JUPYTER_COMPUTE_SHOTS``)."""
