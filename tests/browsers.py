@@ -27,6 +27,9 @@ TOKEN = "a-token-for-tests"
 PATIENCE_S = 60.0
 LOAD = "%load_ext jupyter_compute"
 
+_SHOTS = os.environ.get("JUPYTER_COMPUTE_SHOTS")
+"""Read here, as homes have no such variable."""
+
 _FLAGS = (
     "--no-sandbox",
     "--disable-background-networking",
@@ -272,9 +275,8 @@ class Screen:
 
     def shot(self, name: str) -> None:
         """Keep a picture, if somebody wants to look at it (``JUPYTER_COMPUTE_SHOTS``)."""
-        folder = os.environ.get("JUPYTER_COMPUTE_SHOTS")
-        if folder:
-            self.page.screenshot(path=Path(folder) / f"{name}.png")
+        if _SHOTS:
+            self.page.screenshot(path=Path(_SHOTS) / f"{name}.png")
 
     def close(self) -> None:
         """Close the tab and all that belongs to it."""

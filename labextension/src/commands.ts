@@ -67,7 +67,7 @@ export function addCommands(context: IContext): void {
     },
     goto: { label: trans.__('Go to Cell of Run'), execute: id => goTo(context, id) },
     copy: {
-      label: trans.__('Copy as %%remote Line'),
+      label: trans.__('Copy as %1 Line', '%%remote'),
       execute: id => {
         const line = lineOf(runOf(context, id));
         Clipboard.copyToSystem(line);

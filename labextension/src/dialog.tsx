@@ -80,7 +80,7 @@ export async function askForCell(
   const form = new Form(source, layers, trans);
   const write = Dialog.createButton({
     label: trans.__('Write Line'),
-    caption: trans.__('Write the %%remote line, do not run yet'),
+    caption: trans.__('Write the %1 line, do not run yet', '%%remote'),
     actions: ['write']
   });
   const run = Dialog.okButton({ label: trans.__('Run'), actions: ['run'] });
@@ -116,53 +116,53 @@ class Form extends ReactWidget {
     private _trans: TranslationBundle
   ) {
     super();
-    const line = readLine(_source);
-    for (const [option, value] of line?.options ?? []) {
-      this._values.set(option, unquote(value));
-    }
   }
 
   /** The cell's source with its line as the form says. */
   get result(): string {
-    return writeLine(this._source, this._values);
+    return writeLine(this._source, this._changes);
   }
 
   /** The first field whose text is not valid. */
   get wrong(): IField | null {
-    const wrong = (field: IField): boolean => isWrong(field, this._values.get(field.option) ?? '');
+    const wrong = (field: IField): boolean => isWrong(field, this._changes.get(field.option) ?? '');
     return fieldsOf(this._trans).find(wrong) ?? null;
   }
 
   protected render(): JSX.Element {
-    return <Fields initial={this._values} layers={this._layers} trans={this._trans} onChange={this._set} />;
+    return (
+      <Fields
+        source={this._source}
+        layers={this._layers}
+        trans={this._trans}
+        onChange={changes => (this._changes = changes)}
+      />
+    );
   }
 
-  private _set = (values: Map<string, string>): void => {
-    this._values = values;
-  };
-
-  private _values = new Map<string, string>();
+  private _changes: ReadonlyMap<string, string> = new Map();
 }
 
 interface IFieldsProps {
-  initial: ReadonlyMap<string, string>;
+  source: string;
   layers: Promise<ILayer[]>;
   trans: TranslationBundle;
-  onChange: (values: Map<string, string>) => void;
+  onChange: (changes: ReadonlyMap<string, string>) => void;
 }
 
-function Fields({ initial, layers, trans, onChange }: IFieldsProps): JSX.Element {
-  const [values, setValues] = React.useState(new Map(initial));
+function Fields({ source, layers, trans, onChange }: IFieldsProps): JSX.Element {
+  const [changes, setChanges] = React.useState<ReadonlyMap<string, string>>(new Map());
   const [known, setKnown] = React.useState<ILayer[] | null>(null);
   React.useEffect(() => {
     layers.then(setKnown).catch(() => setKnown([]));
   }, [layers]);
   const set = (option: string, value: string): void => {
-    const next = new Map(values).set(option, value.trim());
-    setValues(next);
+    const next = new Map(changes).set(option, value.trim());
+    setChanges(next);
     onChange(next);
   };
-  const text = (option: string): string => values.get(option) ?? '';
+  const written = readLine(source)?.options;
+  const text = (option: string): string => changes.get(option) ?? unquote(written?.get(option) ?? '');
   const names = [...new Set([...(known ?? []).map(layer => layer.name), text('--on')])].filter(Boolean);
   return (
     <form className="jc-Form" onSubmit={event => event.preventDefault()}>
@@ -195,10 +195,10 @@ function Fields({ initial, layers, trans, onChange }: IFieldsProps): JSX.Element
         </select>
       </label>
       <p className="jc-Offer" role="status" data-value="offer">
-        {describeOffer(values, known, trans)}
+        {describeOffer(text, known, trans)}
       </p>
       <code className="jc-Preview" data-value="line">
-        {writeLine('', values).trimEnd()}
+        {writeLine(source, changes).split('\n', 1)[0]}
       </code>
     </form>
   );
@@ -210,19 +210,19 @@ function isWrong(field: IField, text: string): boolean {
 
 /** Say which machine the ask would get, and for how much. */
 function describeOffer(
-  values: ReadonlyMap<string, string>,
+  text: (option: string) => string,
   layers: ILayer[] | null,
   trans: TranslationBundle
 ): string {
   if (layers === null) {
     return trans.__('Looking for offers…');
   }
-  const on = values.get('--on') || 'local';
+  const on = text('--on') || 'local';
   const offers = layers.filter(layer => layer.name === on).flatMap(layer => layer.offers);
   if (offers.length === 0) {
     return trans.__('What it would get is known once a pool is running.');
   }
-  const [cpu, size] = [Number(values.get('--cpu') || 1), bytesOf(values.get('--memory') || '')];
+  const [cpu, size] = [Number(text('--cpu') || 1), bytesOf(text('--memory'))];
   const fits = (offer: IOffer): boolean => offer.cpu >= cpu && offer.memory >= size;
   const price = (offer: IOffer): number => offer.usd_per_hour ?? Infinity;
   const fitting = offers.filter(fits).sort((a, b) => price(a) - price(b));

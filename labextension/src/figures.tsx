@@ -17,10 +17,20 @@ export function memory(bytes: number | null | undefined): string {
   if (bytes === null || bytes === undefined) {
     return UNKNOWN;
   }
-  const power = bytes < 1 ? 0 : Math.min(SIZES.length - 1, Math.floor(Math.log10(bytes) / 3));
+  const power = powerOf(bytes);
   const size = bytes / 1000 ** power;
   const digits = power > 0 && size < 10 ? 1 : 0;
   return `${number(size, digits)} ${SIZES[power]}`;
+}
+
+/** How much of it is used, in the unit of the whole. */
+export function share(bytes: number | null, most: number | null): string {
+  const used = bytes === null || most === null ? memory(bytes) : cpus(bytes / 1000 ** powerOf(most));
+  return `${used} / ${memory(most)}`;
+}
+
+function powerOf(bytes: number): number {
+  return bytes < 1 ? 0 : Math.min(SIZES.length - 1, Math.floor(Math.log10(bytes) / 3));
 }
 
 export function number(value: number | null | undefined, digits = 0): string {
@@ -29,7 +39,11 @@ export function number(value: number | null | undefined, digits = 0): string {
     : value.toLocaleString(undefined, { maximumFractionDigits: digits });
 }
 
-/** CPUs in use: one decimal always, so that the text keeps its width. */
+export function percent(part: number): string {
+  return part.toLocaleString(undefined, { style: 'percent' });
+}
+
+/** How much is in use: one decimal always, so that the text keeps its width. */
 export function cpus(value: number | null | undefined): string {
   return value === null || value === undefined
     ? UNKNOWN

@@ -36,9 +36,8 @@ export class ComputeModel implements IDisposable {
     this._poll = new Poll({
       name: 'jupyter-compute:state',
       factory: () => this._ask(),
-      frequency: { interval: this._interval, backoff: true, max: 5000 },
-      standby: () => document.hidden || !this._worthAsking,
-      auto: false
+      frequency: { interval: GLANCE_MS, backoff: true },
+      standby: () => document.hidden || !this._worthAsking
     });
     this._ticker = window.setInterval(() => this._tick(), 1000);
     document.addEventListener('visibilitychange', this._onVisibility);

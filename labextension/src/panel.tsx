@@ -204,10 +204,10 @@ function Notice({ model, trans }: { model: ComputeModel; trans: TranslationBundl
     'no-server': trans.__(
       'The Jupyter server does not have the extension jupyter_compute. Check it with `jupyter server extension list`, then restart the server.'
     ),
-    'no-pool': trans.__('No pool is running. The first %%remote cell starts one.'),
+    'no-pool': trans.__('No pool is running. The first %1 cell starts one.', '%%remote'),
     connecting: told,
     stale: [trans.__('Last heard %1 ago; the numbers below are old.', since), told].filter(Boolean).join(' '),
-    error: told || trans.__('The Jupyter server does not answer. Is it still running?'),
+    error: told,
     stopping: trans.__('The pool is ending its runs and machines.')
   };
   const text = texts[model.state];

@@ -1,7 +1,7 @@
 /** The sections of the pool as a whole: what is used now, its machines, and what it costs. */
 import { stopIcon } from '@jupyterlab/ui-components';
 import React from 'react';
-import { cpus, duration, memory, Meter, money, number, Point, Spark, Value } from './figures';
+import { cpus, duration, Meter, money, number, Point, share, Spark, Value } from './figures';
 import { ISectionProps } from './runs';
 import { IMachine, IRun } from './wire';
 
@@ -29,7 +29,7 @@ export function NowSection({ model, trans }: ISectionProps): JSX.Element {
       <Curve
         label={trans.__('Memory')}
         name="memory_used"
-        text={`${memory(totals.memory_used)} / ${memory(totals.memory)}`}
+        text={share(totals.memory_used, totals.memory)}
         points={history.pool}
         column={2}
         most={totals.memory}
@@ -96,7 +96,7 @@ function Machine({ machine, model, trans, act }: ISectionProps & { machine: IMac
     machine.started !== null && trans.__('%1 old', duration(now - machine.started))
   ];
   const cpu = `${cpus(machine.cpu_used)} / ${number(machine.cpu, 2)}`;
-  const size = `${memory(machine.memory_used)} / ${memory(machine.memory)}`;
+  const size = share(machine.memory_used, machine.memory);
   return (
     <li className="jc-Row" data-machine-id={machine.id} data-state={machine.state}>
       <div className="jc-Line">
@@ -157,7 +157,7 @@ export function CostSection({ model, trans }: ISectionProps): JSX.Element {
       <Bars title={trans.__('By notebook')} sums={sums(runs, run => run.notebook || unnamed)} />
       <Bars title={trans.__('By day')} sums={sums(runs, dayOf)} />
       {omitted.runs > 0 && (
-        <p className="jc-Hint">{trans.__('Of the runs shown above; %compute cost has them all.')}</p>
+        <p className="jc-Hint">{trans.__('Of the runs shown above; %1 has them all.', '%compute cost')}</p>
       )}
     </>
   );

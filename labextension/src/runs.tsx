@@ -2,7 +2,7 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import { closeIcon, copyIcon, LabIcon, linkIcon } from '@jupyterlab/ui-components';
 import React from 'react';
-import { clock, cpus, duration, memory, Meter, money, number, Point, Spark, Value } from './figures';
+import { clock, cpus, duration, memory, Meter, money, number, percent, Point, share, Spark, Value } from './figures';
 import { ComputeModel, isActive } from './model';
 import { IRun } from './wire';
 
@@ -28,7 +28,7 @@ export function RunsSection({ model, trans, act }: ISectionProps): JSX.Element {
   if (runs.length === 0) {
     return (
       <p className="jc-Hint">
-        {trans.__('Nothing has run yet. Begin a cell with %%remote, or press Run Remotely in its toolbar.')}
+        {trans.__('Nothing has run yet. Begin a cell with %1, or use Run Cell Remotely… in its toolbar.', '%%remote')}
       </p>
     );
   }
@@ -46,7 +46,7 @@ export function RunsSection({ model, trans, act }: ISectionProps): JSX.Element {
       )}
       {model.copy.omitted.runs > 0 && (
         <p className="jc-Hint">
-          {trans.__('%1 more runs: %compute runs lists them.', model.copy.omitted.runs)}
+          {trans.__('%1 more runs: %2 lists them.', model.copy.omitted.runs, '%compute runs')}
         </p>
       )}
     </>
@@ -75,7 +75,7 @@ function Row(props: IRowProps): JSX.Element {
         >
           {run.name || run.id}
         </button>
-        <Action {...{ act, run }} command="copy" icon={copyIcon} label={trans.__('Copy as %%remote line')} />
+        <Action {...{ act, run }} command="copy" icon={copyIcon} label={trans.__('Copy as %1 line', '%%remote')} />
         <Action {...{ act, run }} command="attach" icon={linkIcon} label={trans.__('Attach in this notebook')} />
         {isActive(run) && (
           <Action {...{ act, run }} command="cancel" icon={closeIcon} label={trans.__('Cancel')} />
@@ -116,7 +116,7 @@ function Action(props: {
 /** What a run that is running uses of what it was granted. */
 function Use({ run, trans, now, points }: IRowProps): JSX.Element {
   const cpu = `${cpus(run.cpu_used)} / ${number(run.ask.cpu, 2)}`;
-  const size = `${memory(run.memory_used)} / ${memory(run.ask.memory)}`;
+  const size = share(run.memory_used, run.ask.memory);
   return (
     <>
       <div className="jc-Line">
@@ -159,7 +159,7 @@ function Words({ run, trans, now }: IRowProps): JSX.Element {
   }
   const parts: [string, string][] = [];
   if (receipt) {
-    parts.push(['run_s', duration(receipt.run_s)]);
+    parts.push(['run_s', run.started === null ? '' : duration(receipt.run_s)]);
     parts.push(['machine', run.machine ?? '']);
     if (receipt.wait_s >= 1) {
       parts.push(['wait_s', trans.__('waited %1', duration(receipt.wait_s))]);
@@ -168,7 +168,7 @@ function Words({ run, trans, now }: IRowProps): JSX.Element {
       parts.push(['attempt', trans.__('%1 attempts', receipt.attempts)]);
     }
     if (receipt.cpu_mean !== null && run.ask.cpu) {
-      parts.push(['cpu_mean', trans.__('cpu %1 %', number((100 * receipt.cpu_mean) / run.ask.cpu))]);
+      parts.push(['cpu_mean', trans.__('cpu %1', percent(receipt.cpu_mean / run.ask.cpu))]);
     }
     if (receipt.memory_peak !== null) {
       const [peak, most] = [memory(receipt.memory_peak), memory(run.ask.memory)];
@@ -178,7 +178,11 @@ function Words({ run, trans, now }: IRowProps): JSX.Element {
   }
   return (
     <div className="jc-Words">
-      {run.error && <div className="jc-Error">{run.error}</div>}
+      {run.error && (
+        <div className="jc-Error" data-value="error">
+          {run.error}
+        </div>
+      )}
       {parts
         .filter(([, text]) => text)
         .map(([name, text], i) => (

@@ -68,11 +68,7 @@ export interface IMachine {
   runs: number;
 }
 
-export interface ICost {
-  usd_per_hour: number | null;
-  today: number | null;
-  budget_day: number | null;
-}
+export type ICost = Record<'usd_per_hour' | 'today' | 'budget_day', number | null>;
 
 /** Sums over the whole pool, of which the machines and runs told may be a part. */
 export interface ITotals {
@@ -189,14 +185,16 @@ export interface ILayer {
   offers: IOffer[];
 }
 
-/** The server refused, in its own words. A status of 0 says that it did not answer at all. */
+/** The server refused, in its own words, or with status 0 did not answer at all. */
 export class Refusal extends Error {
   constructor(readonly status: number, message: string, readonly hint: string) {
     super(message);
   }
 }
 
-const PATIENCE_MS = 4000;
+const SILENCE = new Refusal(0, 'the Jupyter server does not answer', 'is it still running?');
+/** Longer than the server's own, which says more. */
+const PATIENCE_MS = 8000;
 /** The calls that the Jupyter server takes. Each raises `Refusal`. */
 export class Wire {
   constructor(private _settings: ServerConnection.ISettings) {}
@@ -236,7 +234,7 @@ export class Wire {
       }
       return answer as T;
     } catch (error) {
-      throw error instanceof Refusal ? error : new Refusal(0, String(error), '');
+      throw error instanceof Refusal ? error : SILENCE;
     } finally {
       window.clearTimeout(timer);
     }

@@ -174,7 +174,8 @@ def test_the_status_bar_item_opens_the_panel(screen: Screen) -> None:
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_it_is_usable_at_200_pixels_in_both_themes(screen: Screen, theme: str) -> None:
-    cell = f"%%remote --cpu 1 --memory 500M --name a-run-with-a-long-name --bg spin\n{SPIN}"
+    name = f"a-run-with-a-long-name-{theme}".replace(" ", "-")
+    cell = f"%%remote --cpu 1 --memory 500M --name {name} --bg spin\n{SPIN}"
     screen.open("narrow.ipynb", [LOAD, cell])
     panel = screen.open_panel()
     screen.page.evaluate(
@@ -182,10 +183,16 @@ def test_it_is_usable_at_200_pixels_in_both_themes(screen: Screen, theme: str) -
     )
     screen.run(0)
     screen.run(1)
-    mine = row(screen, "a-run-with-a-long-name")
+    mine = row(screen, name)
     expect(mine).to_have_attribute("data-state", "running", timeout=MS)
+    expect(mine.locator("[data-value=cpu_used]")).not_to_contain_text("–")
+    screen.page.wait_for_timeout(2000)
     screen.shot(f"panel-{theme.split()[1].lower()}")
-    wide = panel.evaluate("panel => { panel.style.width = '200px'; return panel.scrollWidth; }")
+    wide = panel.evaluate(
+        "panel => { Object.assign(panel.style, { width: '200px', minWidth: 0 });"
+        " return Math.max(...[...panel.querySelectorAll('*')].map("
+        "e => e.getBoundingClientRect().right)) - panel.getBoundingClientRect().left; }"
+    )
     screen.shot(f"panel-narrow-{theme.split()[1].lower()}")
     assert wide <= 200
     back, front = panel.evaluate(
