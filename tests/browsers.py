@@ -40,6 +40,7 @@ _FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
+_APPLICATIONS = ("LabApp", "JupyterNotebookApp")
 _QUIET = {
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
@@ -107,8 +108,8 @@ class Server:
                 *(sys.executable, "-m", application, "--no-browser", "--allow-root"),
                 *("--ip=127.0.0.1", f"--port={self.port}", "--ServerApp.port_retries=0"),
                 *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home.notebooks}"),
-                *("--LabApp.expose_app_in_browser=True", "--expose-app-in-browser"),
-                f"--LabApp.app_settings_dir={self._settings}",
+                *(f"--{app}.expose_app_in_browser=True" for app in _APPLICATIONS),
+                *(f"--{app}.app_settings_dir={self._settings}" for app in _APPLICATIONS),
                 *options,
             ],
             env=home.env | {"JUPYTER_PREFER_ENV_PATH": "1"},
@@ -188,7 +189,7 @@ class Screen:
         """Open a tab whose errors are collected."""
         page = self.context.new_page()
         page.set_default_timeout(PATIENCE_S * 1000)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error.stack or error)))
         page.on("console", self._console)
         return page
 
@@ -196,18 +197,24 @@ class Screen:
         if message.type == "error":
             self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
-    def open(self, name: str, cells: Sequence[str]) -> None:
-        """Write a notebook, open it, and return when its kernel is ready."""
+    def write(self, name: str, cells: Sequence[str]) -> None:
+        """Write a notebook."""
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
             metadata={"kernelspec": kernel},
         )
         nbformat.write(notebook, self.server.home.notebooks / name)
-        workspace = uuid.uuid4().hex[:8]
-        self.address = f"{self.server.url}/lab/workspaces/{workspace}"
-        self.page.goto(f"{self.address}/tree/{name}?token={TOKEN}")
+
+    def open(self, name: str, cells: Sequence[str]) -> None:
+        """Write a notebook, open it in a workspace of its own, and wait for its kernel."""
+        self.write(name, cells)
+        self.page.goto(self.url(f"lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{name}"))
         self.wait_for_kernel()
+
+    def url(self, path: str) -> str:
+        """Return an address of the server, with the token."""
+        return f"{self.server.url}/{path}?token={TOKEN}"
 
     def wait_for_kernel(self) -> None:
         """Return when the kernel of the notebook is ready."""

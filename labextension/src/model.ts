@@ -104,6 +104,7 @@ export class ComputeModel implements IDisposable {
   /** Say whether the panel can be seen, and how many seconds may pass between two answers. */
   watch(seen: boolean, interval_s: number): void {
     const came = seen && !this._seen;
+    this._curiousUntil = this._seen && !seen ? 0 : this._curiousUntil; // all has been seen
     this._seen = seen;
     this._interval = interval_s * 1000;
     this._pace();

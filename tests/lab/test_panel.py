@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from browsers import LOAD, PATIENCE_S, TOKEN, Screen
+from browsers import LOAD, PATIENCE_S, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -116,7 +116,9 @@ def test_history_outlives_restart_and_reload_and_is_the_same_in_a_second_tab(
     receipt = mine.locator(".jc-Words").inner_text()
     assert "500 MB" in receipt
 
-    screen.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    screen.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
+    )
     screen.wait_for_kernel()
     assert mine.locator(".jc-Words").inner_text() == receipt
 
@@ -132,7 +134,7 @@ def test_history_outlives_restart_and_reload_and_is_the_same_in_a_second_tab(
     expect(collapsed).to_have_attribute("aria-expanded", "true")
 
     first, screen.page = screen.page, screen.new_page()
-    screen.page.goto(f"{screen.server.url}/lab/workspaces/second?token={TOKEN}")
+    screen.page.goto(screen.url("lab/workspaces/second"))
     screen.page.wait_for_function("!!window.jupyterapp?.shell")
     screen.page.evaluate("() => window.jupyterapp.restored")
     screen.open_panel()
@@ -185,7 +187,7 @@ def test_it_is_usable_at_200_pixels_in_both_themes(screen: Screen, theme: str) -
     screen.run(1)
     mine = row(screen, name)
     expect(mine).to_have_attribute("data-state", "running", timeout=MS)
-    expect(mine.locator("[data-value=cpu_used]")).not_to_contain_text("–")
+    expect(mine.locator("[data-value=cpu_used]")).not_to_contain_text("\N{EN DASH}")
     screen.page.wait_for_timeout(2000)
     screen.shot(f"panel-{theme.split()[1].lower()}")
     wide = panel.evaluate(

@@ -33,7 +33,12 @@ def test_it_has_few_files_which_are_read_in_one_sitting(home: Path) -> None:
 def test_it_is_strict_and_knows_what_everything_is(home: Path) -> None:
     assert json.loads((home / "tsconfig.json").read_text())["compilerOptions"]["strict"] is True
     escape = re.compile(r"\bany\b(?=\s*[;,)\]>=|&])|@ts-|eslint-disable|console\.log")
-    found = [(n, line) for n, t in _sources(home).items() for line in t.splitlines() if escape.search(line)]
+    found = [
+        (n, line)
+        for n, t in _sources(home).items()
+        for line in t.splitlines()
+        if escape.search(line)
+    ]
     assert found == []
 
 
