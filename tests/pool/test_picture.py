@@ -73,6 +73,13 @@ class _Pool(RuleBasedStateMachine):
             items[name] = {**items[name], "used": value}
         self.show()
 
+    @rule(machine=st.booleans())
+    def the_newest_use_more(self, machine: bool) -> None:
+        items = self.machines if machine else self.runs
+        for name in list(items)[-3:]:
+            items[name] = {**items[name], "used": (items[name]["used"] or 0) + 1}
+        self.show()
+
     @rule(data=st.data())
     def some_end(self, data: st.DataObject) -> None:
         if self.runs:
