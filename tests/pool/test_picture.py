@@ -175,6 +175,9 @@ def test_only_what_changed_is_told() -> None:
     told = panel.apply(picture.answer(panel.cursor))
     assert told["runs"] == [{"id": "a", "used": 1}]
     assert not told["resync"]
+    _shown(picture, _item("a", name="x", used=2), _item("b", name="y"))
+    told = panel.apply(picture.answer(panel.cursor))
+    assert told["runs"] == [{"id": "a", "used": 2}]
     told = panel.apply(picture.answer(panel.cursor))
     assert (told["runs"], told["machines"]) == ([], [])
 
