@@ -59,7 +59,9 @@ class Panel:
 
     def _forget(self, second: int) -> None:
         going_on = {name for name, run in self.runs.items() if run["finished"] is None}
-        kept = {("machines", name) for name in self.machines} | {("runs", name) for name in going_on}
+        kept = {("machines", name) for name in self.machines} | {
+            ("runs", name) for name in going_on
+        }
         self.points = {subject: self.points[subject] for subject in self.points.keys() & kept}
         for points in (self.total, *self.points.values()):
             for old in [t for t in points if t <= second - SPAN_S]:

@@ -13,7 +13,7 @@ from jupyter_compute.pool.picture import weight
 __all__ = ["excerpt"]
 
 _ROOM = 56 * 1024
-_LONGEST = 24 * 1024
+_LONGEST = 48 * 1024
 _FRAME = 100
 
 
@@ -67,10 +67,12 @@ def _text_of(event: Mapping[str, Any]) -> str:
 
 def _cut(text: str) -> str:
     """Return the text; of one that is too long, its beginning and end."""
-    if weight(text) <= _LONGEST:
-        return text
-    kept = _LONGEST // 12  # of the longest way to write a character
-    return f"{text[:kept]}\n[… {len(text) - 2 * kept} characters …]\n{text[-kept:]}"
+    shown, kept = text, len(text)
+    while weight(shown) > _LONGEST:
+        kept = kept * 3 // 4
+        half = kept // 2
+        shown = f"{text[:half]}\n[… {len(text) - 2 * half} characters …]\n{text[-half:]}"
+    return shown
 
 
 def _add(pieces: list[dict[str, Any]], event: Mapping[str, Any], text: str) -> None:

@@ -10,6 +10,7 @@ the whole picture, in place of what the client holds.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
@@ -233,19 +234,23 @@ def _columns(values: list[Value], last: int, step: int) -> dict[str, Any]:
 
 
 def fitting(
-    machines: Sequence[Item], runs: Sequence[Item], room: int = _ITEM_BYTES
-) -> tuple[Sequence[Item], Sequence[Item]]:
+    machines: Iterable[Item], runs: Iterable[Item], room: int = _ITEM_BYTES
+) -> tuple[list[Item], list[Item]]:
     """Return the first of the machines, and the first of the runs, that fit into a picture."""
     shown, left = _first(machines, room // 2)
     return shown, _first(runs, left + room - room // 2)[0]
 
 
-def _first(items: Sequence[Item], room: int) -> tuple[Sequence[Item], int]:
-    for count, item in enumerate(items):
-        if (left := room - weight(item) - 1) < 0:
-            return items[:count], room
+def _first(items: Iterable[Item], room: int) -> tuple[list[Item], int]:
+    """Return the first items, made only as far as they are needed, and the room left."""
+    found: list[Item] = []
+    for item in items:
+        left = room - weight(item) - 1
+        if left < 0:
+            break
         room = left
-    return items, room
+        found.append(item)
+    return found, room
 
 
 def weight(value: object) -> int:
@@ -255,9 +260,14 @@ def weight(value: object) -> int:
     """
     if isinstance(value, str):
         return len(_encode(value))
-    if isinstance(value, Mapping):
-        return 2 + sum(len(_encode(key)) + 2 + weight(part) for key, part in value.items())
+    if isinstance(value, dict):
+        return 2 + sum(_key_weight(key) + weight(part) for key, part in value.items())
     return _NUMBER
+
+
+@functools.cache
+def _key_weight(key: str) -> int:
+    return len(_encode(key)) + 2
 
 
 def _encode(value: object) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -40,6 +41,9 @@ _RECEIPT_FIELDS = (
     *("wait_s", "run_s", "attempts", "cpu_mean", "memory_peak", "cost_usd", "advice"),
     *("advised", "items"),
 )
+
+
+_DOLLARS = frozenset({"usd", "usd_per_hour", "cost_usd", "today", "budget_day"})
 
 
 class State:
@@ -98,11 +102,11 @@ class State:
         if self._recent is None:
             newest = self._journal.newest(_RECENT)
             self._recent = deque(map(_view, newest), maxlen=_RECENT)
-        everything = [_tidy(machine) for machine in self._machines.to_wire()]
+        everything = self._machines.to_wire()
         everything.sort(key=lambda machine: (-machine["started"], machine["id"]))
         first = heapq.nsmallest(_MOST_ACTIVE, self._active.values(), key=_rank)
-        views = [_view(run.to_wire(), run.machine_id) for run in first]
-        machines, runs = fitting(everything, [*views, *self._recent])
+        views = (_view(run.to_wire(), run.machine_id) for run in first)
+        machines, runs = fitting(map(_tidy, everything), itertools.chain(views, self._recent))
         # Also between two attempts, so that the history goes on.
         sampled = [run["id"] for run in runs if run["started"] and not run["finished"]]
         self._advance(max(second, self._picture.rings.second), everything, sampled)
@@ -113,7 +117,7 @@ class State:
                 runs=runs,
                 facts={
                     "cost": _tidy(self._cost()),
-                    "totals": self._totals(everything),
+                    "totals": _tidy(self._totals(everything)),
                     "omitted": {
                         "machines": len(everything) - len(machines),
                         "runs": len(self._active) + len(self._recent) - len(runs),
@@ -182,21 +186,21 @@ def _shorten(text: str, longest: int) -> str:
 
 def _tidy(value: Any) -> Any:
     """Return the JSON value without digits that nobody reads."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {
-            name: round(part, 6) if _is_usd(name, part) else _tidy(part)
+            name: _number(part, 6 if name in _DOLLARS else 3)
+            if isinstance(part, float)
+            else _tidy(part)
             for name, part in value.items()
         }
-    if isinstance(value, float):
-        short = round(value, 3)
-        return int(short) if short.is_integer() else short
     return value
 
 
-def _is_usd(name: str, value: object) -> bool:
-    return isinstance(value, float) and ("usd" in name or name in {"today", "budget_day"})
+def _number(value: float, digits: int) -> float:
+    short = round(value, digits)
+    return int(short) if short.is_integer() else short
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return round(sum(known), 3) if known else None
+    return sum(known) if known else None

@@ -13,7 +13,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from tornado.httpclient import HTTPResponse
+from tornado.httpclient import HTTPClientError, HTTPResponse
+from tornado.httputil import HTTPInputError
 from tornado.netutil import Resolver
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 
@@ -26,6 +27,9 @@ _CONNECT_S = 2.0
 _ANSWER_S = 4.0
 _MOST_AT_ONCE = 100
 _LONGEST_ANSWER = 2**20
+
+_GONE = (OSError, HTTPClientError, HTTPInputError)
+"""How it shows that nobody listens, or hangs up while answering."""
 
 NOT_LIVE = {
     "none": ("no pool is running", "the first %%remote cell starts one"),
@@ -98,7 +102,7 @@ class Link:
             response = await self._fetch(method, path, body)
         except HTTPTimeoutError:
             raise Absent("silent") from None
-        except OSError:  # nobody listens, or hangs up; so is a stream that is closed
+        except _GONE:
             raise Absent(self._why_gone()) from None
         if response.headers.get("X-Jupyter-Compute") != __version__:
             raise Absent("other-version")

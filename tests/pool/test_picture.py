@@ -67,8 +67,17 @@ class _Pool(RuleBasedStateMachine):
     @rule(data=st.data(), machine=st.booleans(), value=st.one_of(st.none(), st.integers(0, 9)))
     def some_change(self, data: st.DataObject, machine: bool, value: int | None) -> None:
         items = self.machines if machine else self.runs
-        for name in data.draw(st.lists(st.sampled_from(sorted(items)), max_size=9) if items else st.just([])):
+        for name in data.draw(
+            st.lists(st.sampled_from(sorted(items)), max_size=9) if items else st.just([])
+        ):
             items[name] = {**items[name], "used": value}
+        self.show()
+
+    @rule(machine=st.booleans())
+    def the_newest_use_more(self, machine: bool) -> None:
+        items = self.machines if machine else self.runs
+        for name in list(items)[-3:]:
+            items[name] = {**items[name], "used": (items[name]["used"] or 0) + 1}
         self.show()
 
     @rule(data=st.data())
@@ -82,7 +91,9 @@ class _Pool(RuleBasedStateMachine):
     def some_go_and_come_back_first(self, data: st.DataObject, machine: bool) -> None:
         items = self.machines if machine else self.runs
         if items:
-            for name in data.draw(st.lists(st.sampled_from(sorted(items)), max_size=30, unique=True)):
+            for name in data.draw(
+                st.lists(st.sampled_from(sorted(items)), max_size=30, unique=True)
+            ):
                 item = items.pop(name)
                 if item["used"]:
                     items[name] = item
@@ -117,7 +128,11 @@ class _Pool(RuleBasedStateMachine):
         second = max(int(self.now) - 1, self.picture.rings.second)
         reads = {}
         for number, name in enumerate([*self.machines, *sampled]):
-            points = [p for p in _points(self.now, number) if p[0] > self.machines.get(name, self.runs.get(name))["at"]]
+            points = [
+                p
+                for p in _points(self.now, number)
+                if p[0] > self.machines.get(name, self.runs.get(name))["at"]
+            ]
             reads[name] = lambda since, points=points: [[p for p in points if p[0] > since]]
         self.picture.rings.advance(second, reads, list(self.machines))
         facts = {"cost": {}, "totals": {"machines": len(self.machines)}, "omitted": {}}
@@ -160,6 +175,9 @@ def test_only_what_changed_is_told() -> None:
     told = panel.apply(picture.answer(panel.cursor))
     assert told["runs"] == [{"id": "a", "used": 1}]
     assert not told["resync"]
+    _shown(picture, _item("a", name="x", used=2), _item("b", name="y"))
+    told = panel.apply(picture.answer(panel.cursor))
+    assert told["runs"] == [{"id": "a", "used": 2}]
     told = panel.apply(picture.answer(panel.cursor))
     assert (told["runs"], told["machines"]) == ([], [])
 

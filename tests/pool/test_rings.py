@@ -13,7 +13,7 @@ from jupyter_compute.pool.rings import SPAN_S, Point, Rings, at_seconds, thin
 _T = 1_760_000_010  # a multiple of every step
 
 
-def _reader(points: list[Point]):  # noqa: ANN202
+def _reader(points: list[Point]):
     def read(since: float) -> Sequence[Sequence[Point]]:
         return [[point for point in points if point[0] > since]]
 
