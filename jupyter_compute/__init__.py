@@ -89,3 +89,13 @@ def unload_ipython_extension(ipython: Any) -> None:
     from .notebook import magics
 
     magics.unregister(ipython)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Tell a Jupyter server where its extension is."""
+    return [{"module": "jupyter_compute.server"}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where the built front end is."""
+    return [{"src": "labextension", "dest": "jupyter-compute"}]

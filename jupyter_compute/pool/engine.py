@@ -123,6 +123,12 @@ class Engine(SchedulerPlugin):
             order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
             comm.send(order)
 
+    def drain(self, machine: str) -> None:
+        """Give no new attempt to the machine."""
+        for address, name in self._names.items():
+            if name == machine:
+                self.scheduler.drain(address)
+
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
         return self.scheduler.waiting_reason(attempt)

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +162,18 @@ class Follower:
         self._left = False
         log.followers.add(self)
 
+    @property
+    def last(self) -> int:
+        """The number of the run's newest event."""
+        return self._log.last
+
     def leave(self) -> None:
         """Stop following: `batches` ends."""
         self._left = True
         self._log.followers.discard(self)
         self.woken.set()
 
-    async def batches(self, *, wait: bool = True) -> AsyncIterator[bytes]:
+    async def batches(self, *, wait: bool = True) -> AsyncGenerator[bytes, None]:
         """Yield events as lines of JSON, as many at a time as there are, until the last.
 
         Without `wait`, stop where the events are that have happened so far.

@@ -155,6 +155,13 @@ class Maps:
         crew.lanes.clear()
         self._end(crew, envelope, "lost" if envelope.get("reason") == "lost" else "failed")
 
+    def leave(self, machine_id: str) -> None:
+        """Let the lanes on a machine end once they have done what they were given."""
+        for crew in self._crews.values():
+            for lane in crew.lanes.values():
+                if lane.machine_id == machine_id and lane.ready and not lane.leaving:
+                    self._dismiss(lane)
+
     # reported by the executor -----------------------------------------------------
 
     def placed(self, attempt: str, machine_id: str, machine: str, offer: Offer | None) -> None:

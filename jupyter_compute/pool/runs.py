@@ -155,10 +155,19 @@ class Runs:
         UnknownRun
         """
         run = self._life.active.get(run_id)
-        if run is None:
-            return Follower(self._ended_log(run_id), since)
-        run.unfollowed_since = None
-        return Follower(run.log, since)
+        if run is not None:
+            run.unfollowed_since = None
+        return self.look(run_id, since)
+
+    def look(self, run_id: str, since: int = 0) -> Follower:
+        """Return a reader as `follow` does, but one for whom no run goes on.
+
+        Raises
+        ------
+        UnknownRun
+        """
+        run = self._life.active.get(run_id)
+        return Follower(self._ended_log(run_id) if run is None else run.log, since)
 
     def unfollow(self, run_id: str, follower: Follower) -> None:
         """Give back what `follow` returned. A run may now be without followers."""

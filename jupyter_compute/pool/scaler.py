@@ -39,14 +39,15 @@ class Machine:
         Monotonic seconds.
     started : float
         UTC seconds.
-    state : {"starting", "ready", "ending"}
+    state : {"starting", "ready", "draining", "ending"}
+        One that is draining ends when nothing runs on it any more.
     """
 
     id: str
     offer: Offer
     launched: float
     started: float
-    state: Literal["starting", "ready", "ending"] = "starting"
+    state: Literal["starting", "ready", "draining", "ending"] = "starting"
 
 
 class Scaler:
@@ -130,6 +131,16 @@ class Scaler:
         layer: object = None if machine is None else self.layers[machine.offer.layer]
         if isinstance(layer, Rehearsing):
             layer.lose(machine_id)
+
+    def drain(self, machine_id: str) -> None:
+        """Note that a machine is to end when nothing runs on it any more."""
+        if self.machines[machine_id].state == "ready":
+            self.machines[machine_id].state = "draining"
+
+    def end(self, machine_id: str) -> None:
+        """End a machine, whatever runs on it."""
+        self.machines[machine_id].state = "ending"
+        self.wake()
 
     def wake(self) -> None:
         """Look again at once: something has changed."""
@@ -217,7 +228,12 @@ class Scaler:
                 del self._failures[layer]
                 self._give_up(layer, str(error))
 
-    def to_wire(self, usage: Callable[[str], Any], runs: Callable[[str], int]) -> list[Any]:
+    def to_wire(
+        self,
+        usage: Callable[[str], Any],
+        runs: Callable[[str], int],
+        idle_s: Callable[[Machine], float | None],
+    ) -> list[Any]:
         """Return the machines as clients see them.
 
         Parameters
@@ -226,8 +242,13 @@ class Scaler:
             From machine id to its last sample: time, CPUs and bytes used; or None.
         runs : callable
             From machine id to the number of runs on it.
+        idle_s : callable
+            From machine to the seconds for which nothing has run on it; or None.
         """
-        return [self._wire(m, usage(m.id), runs(m.id)) for m in self.machines.values()]
+        return [
+            self._wire(m, usage(m.id), runs(m.id)) | {"idle_s": idle_s(m)}
+            for m in self.machines.values()
+        ]
 
     def _wire(self, machine: Machine, used: Any, runs: int) -> dict[str, Any]:
         offer = machine.offer
@@ -243,6 +264,5 @@ class Scaler:
             "cpu_used": None if used is None else used[1],
             "memory_used": None if used is None else used[2],
             "started": machine.started,
-            "idle_s": None,
             "runs": runs,
         }

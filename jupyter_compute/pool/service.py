@@ -26,11 +26,13 @@ from jupyter_compute.pool.cache import Cache, CacheLimits
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
+from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
 from jupyter_compute.pool.telemetry import Telemetry
 from jupyter_compute.pool.upkeep import Limits, Upkeep
@@ -68,6 +70,10 @@ class Service:
         self._upkeep = Upkeep(self._journal, self._life.active, self.stored, limits, clock)
         self._engine = Engine(self)
         self._life.attach(self._engine, scaler.lose)
+        active, leave = self._life.active, self._life.maps.leave
+        self.machines = Machines(scaler, active, self._telemetry, clock, leave)
+        self.machines.attach(self._engine)
+        self.state = State(self.machines, active, self._telemetry, self._journal, self._cost, clock)
         self._requests = 0
         self._started = clock.now()
         self._idle_since = clock.monotonic()
@@ -162,10 +168,7 @@ class Service:
         """Return machines, active runs, and what they cost."""
         active = list(self._life.active.values())
         return {
-            "machines": self._scaler.to_wire(
-                self._telemetry.latest,
-                lambda machine: sum(run.machine_id == machine for run in active),
-            ),
+            "machines": self.machines.to_wire(),
             "runs": [run.to_wire() for run in active],
             "usd_per_hour": add(m.offer.usd_per_hour for m in self._scaler.machines.values()),
             "today_usd": self._receipts.today(active),
@@ -208,6 +211,7 @@ class Service:
     def placed(self, attempt: str, machine: str) -> None:
         """Pass on that an attempt has been given to a machine."""
         found = self._scaler.machines.get(machine)
+        self.machines.used(machine)
         offer = found.offer if found else None
         self._of(attempt).placed(attempt, machine, offer.type if offer else machine, offer)
 
@@ -229,6 +233,7 @@ class Service:
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""
         self._scaler.joined(machine)
+        self.machines.used(machine)
 
     def left(self, machine: str) -> None:
         """Pass on that a machine's connection is gone."""
@@ -259,16 +264,28 @@ class Service:
         cache = Cache(self._journal.cache, blobs, places.cache_dir(), limits, self._clock)
         return Stored(self._journal, self._life.active, blobs, cache, self._clock)
 
+    def _cost(self) -> Mapping[str, Any]:
+        """Return the dollars per hour and of today, each None if a price is not known."""
+        machines = self._scaler.machines.values()
+        return {
+            "usd_per_hour": add(machine.offer.usd_per_hour for machine in machines),
+            "today": self._receipts.today(list(self._life.active.values())),
+            "budget_day": None,
+        }
+
     def _run_ended(self, run: Run) -> None:
         try:
             self.stored.cache.record(run)
         except (OSError, PoolError):
             logger.exception("the result of %s was not recorded", run.id)
+        self.machines.used(run.machine_id)
+        self.state.ended(run)
         self._idle_since = self._clock.monotonic()
         self._upkeep.run_ended()
 
     def _tick(self) -> None:
         self._life.tick(lambda run: self._scaler.why_none(run.spec.layer))
+        self.machines.tick()
         self._upkeep.tick()
         if self._life.active or self._requests:
             self._idle_since = self._clock.monotonic()

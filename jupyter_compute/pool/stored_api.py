@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from jupyter_compute.errors import ComputeError
-from jupyter_compute.pool.api import Handler
 from jupyter_compute.pool.bodies import RUN_ID
+from jupyter_compute.pool.handler import Handler
 
 __all__ = ["ROUTES"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +41,8 @@ class Series:
 
     def fine(self, since: float = 0.0) -> Sequence[Point]:
         """Return the samples after `since`, of the last 5 minutes."""
-        return [point for point in self._fine if point[0] > since]
+        newest_first = itertools.takewhile(lambda point: point[0] > since, reversed(self._fine))
+        return list(newest_first)[::-1]
 
     def coarse(self, since: float = 0.0) -> Sequence[Point]:
         """Return the 10 s means after `since`, of the last 6 hours."""
