@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 
-from homes import Home
+from jupyter_compute.errors import PoolError
+from jupyter_compute.notebook.client import Client
+from lab_servers import PATIENCE_S, TOKEN, Server
 
-TOKEN = "a-token-for-tests"
-PATIENCE_S = 60.0
+__all__ = ["LOAD", "MS", "PATIENCE_S", "SPIN", "TOKEN", "Screen", "Server", "chromium"]
+
 LOAD = "%load_ext jupyter_compute"
+MS = PATIENCE_S * 1000
+SPIN = """\
+import time
+held = bytearray()
+for _ in range(200):
+    held += bytes(2_000_000)
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        sum(range(10_000))
+    time.sleep(0.2)
+time.sleep(600)"""
+"""A cell that goes on for ever, and whose use of memory changes all the time."""
 
 _SHOTS = os.environ.get("JUPYTER_COMPUTE_SHOTS")
 """Read here, as homes have no such variable."""
@@ -40,122 +47,58 @@ _FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-_APPLICATIONS = ("LabApp", "JupyterNotebookApp")
-_QUIET = {
-    "@jupyterlab/apputils-extension:notification": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-        "doNotDisturbMode": False,
-    }
-}
+_NOT_OURS = ("Could not restore the debugger state",)
+"""What JupyterLab itself reports when a notebook is closed at a bad moment."""
+
+_SIZE = {"width": 1280, "height": 800}
 _KERNEL_IS_READY = """async () => {
     await window.jupyterapp.restored;
     const context = window.jupyterapp.shell.currentWidget.sessionContext;
     await context.ready;
     await context.session.kernel.info;
 }"""
+_CLEAR = """async () => {
+    const app = window.jupyterapp;
+    for (const widget of [...app.shell.widgets('main')]) {
+        widget.dispose();
+    }
+    app.shell.collapseLeft();
+    app.shell.collapseRight();
+    await app.serviceManager.sessions.shutdownAll();
+}"""
 
 
 # What is seen is noted in the page: looking from outside would have its own delays.
-_WATCH = """selector => {
-    const panel = document.getElementById('jupyter-compute-panel');
-    const [texts, states, times] = [[], [panel.dataset.state], [performance.now()]];
+_WATCH = """watched => {
+    const seen = {};
+    for (const name of Object.keys(watched)) {
+        seen[name] = { texts: [], times: [performance.now()] };
+    }
     const note = () => {
-        const text = document.querySelector(selector)?.textContent ?? null;
-        if (text !== texts[texts.length - 1]) {
-            texts.push(text);
-            times.push(performance.now());
-        }
-        if (panel.dataset.state !== states[states.length - 1]) {
-            states.push(panel.dataset.state);
+        for (const [name, where] of Object.entries(watched)) {
+            const [selector, attribute] = where.split('@');
+            const node = document.querySelector(selector);
+            const text = (attribute ? node?.getAttribute(attribute) : node?.textContent) ?? null;
+            const { texts, times } = seen[name];
+            if (texts.length === 0 || text !== texts[texts.length - 1]) {
+                texts.push(text);
+                times.push(performance.now());
+            }
         }
     };
     note();
     const options = { attributes: true, characterData: true, childList: true, subtree: true };
-    new MutationObserver(note).observe(panel, options);
-    window.jcSeen = () => {
-        const ends = [...times.slice(1), performance.now()];
-        return { texts, states, gaps: ends.map((end, i) => (end - times[i]) / 1000) };
-    };
+    window.jcObserver?.disconnect();
+    window.jcObserver = new MutationObserver(note);
+    window.jcObserver.observe(document.body, options);
+    window.jcSeen = () => Object.fromEntries(
+        Object.entries(seen).map(([name, { texts, times }]) => {
+            const ends = [...times.slice(2), performance.now()];
+            const gaps = ends.map((end, i) => (end - times[i + 1]) / 1000);
+            return [name, { texts, gaps }];
+        })
+    );
 }"""
-
-
-class Server:
-    """A JupyterLab server with a home of its own.
-
-    Parameters
-    ----------
-    home : Home
-    application : {"jupyterlab", "notebook"}
-    options : sequence of str
-    """
-
-    def __init__(
-        self, home: Home, application: str = "jupyterlab", options: Sequence[str] = ()
-    ) -> None:
-        self.home = home
-        self._settings = home.path / "settings"
-        self._settings.mkdir(exist_ok=True)
-        (self._settings / "overrides.json").write_text(json.dumps(_QUIET))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = (home.path / "server.log").open("wb")
-        # `-m` would put the working directory on the path of every kernel.
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", application, "--no-browser", "--allow-root"),
-                *("--ip=127.0.0.1", f"--port={self.port}", "--ServerApp.port_retries=0"),
-                *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home.notebooks}"),
-                *(f"--{app}.expose_app_in_browser=True" for app in _APPLICATIONS),
-                *(f"--{app}.app_settings_dir={self._settings}" for app in _APPLICATIONS),
-                *options,
-            ],
-            env=home.env | {"JUPYTER_PREFER_ENV_PATH": "1"},
-            cwd=home.path,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            self._wait()
-        except BaseException:
-            self.close()
-            raise
-
-    def _wait(self) -> None:
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            with contextlib.suppress(OSError):
-                self.get("api/status")
-                return
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < end, self.log
-            time.sleep(0.1)
-
-    @property
-    def log(self) -> str:
-        """What the server has written."""
-        return (self.home.path / "server.log").read_text(errors="replace")
-
-    def get(self, path: str) -> Any:
-        """Return the JSON at an address of the server."""
-        request = urllib.request.Request(
-            f"{self.url}/{path}", headers={"Authorization": f"token {TOKEN}"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-
-    def close(self) -> None:
-        """End the server and its kernels."""
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._log.close()
 
 
 @contextlib.contextmanager
@@ -171,7 +114,9 @@ def chromium() -> Iterator[Browser]:
 
 
 class Screen:
-    """One tab with JupyterLab, and what a user does and sees there.
+    """A browser window with JupyterLab, and what a user does and sees there.
+
+    The page is loaded once: a notebook that is opened takes the place of those before it.
 
     Parameters
     ----------
@@ -181,20 +126,21 @@ class Screen:
 
     def __init__(self, server: Server, browser: Browser) -> None:
         self.server = server
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
+        self.context = browser.new_context(viewport=_SIZE)  # type: ignore[arg-type]
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.errors: list[str] = []
         self.page = self.new_page()
 
     def new_page(self) -> Page:
         """Open a tab whose errors are collected."""
         page = self.context.new_page()
-        page.set_default_timeout(PATIENCE_S * 1000)
+        page.set_default_timeout(MS)
         page.on("pageerror", lambda error: self.errors.append(str(error.stack or error)))
         page.on("console", self._console)
         return page
 
     def _console(self, message: Any) -> None:
-        if message.type == "error":
+        if message.type == "error" and not message.text.startswith(_NOT_OURS):
             self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
     def write(self, name: str, cells: Sequence[str]) -> None:
@@ -207,9 +153,17 @@ class Screen:
         nbformat.write(notebook, self.server.home.notebooks / name)
 
     def open(self, name: str, cells: Sequence[str]) -> None:
-        """Write a notebook, open it in a workspace of its own, and wait for its kernel."""
+        """Write a notebook, open it alone with both sides closed, and wait for its kernel."""
         self.write(name, cells)
-        self.page.goto(self.url(f"lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{name}"))
+        if "/lab/" in self.page.url:
+            self.page.evaluate(_CLEAR)
+            self.execute("docmanager:open", path=name)
+        else:
+            # A workspace of its own: the default one has what was open before.
+            self.page.goto(self.url(f"lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{name}"))
+            self.page.wait_for_function("!!window.jupyterapp?.shell")
+            self.page.evaluate("async () => { await window.jupyterapp.restored; }")
+            self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
         self.wait_for_kernel()
 
     def url(self, path: str) -> str:
@@ -231,6 +185,16 @@ class Screen:
         self.execute("jupyter-compute:open-panel")
         expect(self.panel).to_be_visible()
         return self.panel
+
+    def row(self, name: str) -> Locator:
+        """Return the panel's row of a run by the run's name."""
+        named = self.page.get_by_role("button", name=name, exact=True)
+        return self.panel.locator("li[data-run-id]").filter(has=named)
+
+    def cancel(self, name: str) -> None:
+        """Cancel a run in the panel, and wait for its end."""
+        self.row(name).locator("[data-command=cancel]").click()
+        expect(self.row(name)).to_have_attribute("data-state", "cancelled", timeout=MS)
 
     def execute(self, command: str, **args: Any) -> None:
         """Execute a command, without waiting for its end."""
@@ -260,7 +224,7 @@ class Screen:
 
     def wait_for_end(self, index: int) -> None:
         """Wait until a cell has ended."""
-        expect(self.prompt(index)).to_have_text(_ENDED, timeout=PATIENCE_S * 1000)
+        expect(self.prompt(index)).to_have_text(_ENDED, timeout=MS)
 
     def source(self, index: int) -> str:
         """Return the text of a cell."""
@@ -272,21 +236,42 @@ class Screen:
             )
         )
 
-    def watch(self, selector: str) -> None:
-        """Begin to note the values that the element's text has, and the panel's states."""
-        self.page.evaluate(_WATCH, selector)
+    def watch(self, cell: int | None = None, **watched: str) -> None:
+        """Begin to note the values of elements, each given as ``selector`` or ``selector@attribute``.
 
-    def seen(self) -> dict[str, list[Any]]:
-        """Return what has been seen since: ``texts`` and ``states``, and ``gaps`` in seconds."""
+        The panel's ``state`` is noted in any case, and the ``prompt`` of a cell if one is given.
+        """
+        places = {"state": "#jupyter-compute-panel@data-state", **watched}
+        if cell is not None:
+            name = uuid.uuid4().hex
+            self.prompt(cell).evaluate("(e, name) => { e.dataset.watched = name; }", name)
+            places["prompt"] = f"[data-watched='{name}']"
+        self.page.evaluate(_WATCH, places)
+
+    def seen(self) -> dict[str, Any]:
+        """Return of each what has been seen since: ``texts``, and for how long each, ``gaps``."""
         return dict(self.page.evaluate("() => window.jcSeen()"))
 
-    def shot(self, name: str) -> None:
+    def shot(self, name: str, clip: FloatRect | None = None) -> None:
         """Keep a picture, if somebody wants to look at it (``JUPYTER_COMPUTE_SHOTS``)."""
         if _SHOTS:
-            self.page.screenshot(path=Path(_SHOTS) / f"{name}.png")
+            self.page.screenshot(path=Path(_SHOTS) / f"{name}.png", clip=clip)
+
+    def tidy(self) -> None:
+        """End what a test has left: runs, and a page that is not as it should be for the next."""
+        with contextlib.suppress(PoolError):
+            client = Client(start=False)
+            for run in client.status()["runs"]:
+                client.cancel(run["id"])
+        for page in self.context.pages:
+            if page != self.page:
+                page.close()
+        if self.page.locator(".jp-Dialog, .lm-Menu").count() or "/lab/" not in self.page.url:
+            self.page.close()
+            self.page = self.new_page()
 
     def close(self) -> None:
-        """Close the tab and all that belongs to it."""
+        """Close the window and all that belongs to it."""
         self.context.close()
 
 

@@ -1,4 +1,4 @@
-"""One JupyterLab and one browser for each module; a pool of its own comes with them."""
+"""One JupyterLab, one browser and one page for all tests here; a pool of their own comes with them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from browsers import Screen, Server, chromium
 from homes import Home
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def lab_home(shared_home: Home) -> Iterator[Home]:
-    """The home of a module's server; its pool is stopped at the end, and nothing may be left."""
+    """The home of the server; its pool is stopped at the end, and nothing may be left."""
     own = Home(shared_home.path.parent)
     with own.entered():
         yield own
         own.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(lab_home: Home) -> Iterator[Server]:
     """A running JupyterLab."""
     own = Server(lab_home)
@@ -28,17 +28,25 @@ def server(lab_home: Home) -> Iterator[Server]:
     own.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium. Not for the whole session: while it runs, this thread has an event loop."""
     with chromium() as own:
         yield own
 
 
-@pytest.fixture
-def screen(server: Server, browser: Browser) -> Iterator[Screen]:
-    """A tab with JupyterLab, closed at the end; nothing may have gone wrong in it."""
+@pytest.fixture(scope="package")
+def window(server: Server, browser: Browser) -> Iterator[Screen]:
+    """The page that all tests share, as loading JupyterLab takes longer than most of them."""
     own = Screen(server, browser)
     yield own
     own.close()
-    assert own.errors == []
+
+
+@pytest.fixture
+def screen(window: Screen) -> Iterator[Screen]:
+    """JupyterLab in a browser; nothing may have gone wrong in it at the end."""
+    window.errors.clear()
+    yield window
+    window.tidy()
+    assert window.errors == []

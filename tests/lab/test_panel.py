@@ -2,119 +2,119 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.sync_api import Locator, expect
+import re
 
-from browsers import LOAD, PATIENCE_S, Screen
+import psutil
+import pytest
+from playwright.sync_api import expect
+
+import services
+from browsers import LOAD, MS, SPIN, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-MS = PATIENCE_S * 1000
 WINDOW_S = 6.0
-SPIN = """\
-import time
-held = bytearray()
-for _ in range(300):
-    held += bytearray(1_000_000)
-    end = time.monotonic() + 1
-    while time.monotonic() < end:
-        sum(range(10_000))
-    time.sleep(1)"""
 BUSY = {
-    "sleep": "import time; time.sleep(25)",
-    "python": "import time\nend = time.monotonic() + 25\nwhile time.monotonic() < end: pass",
-    # One call of a C function, which does not give way to any other thread of the kernel.
-    "c": "sum(range(10**9))",
+    "sleep": "import time; time.sleep(40)",
+    "python": "while True: pass",
+    # One call of a C function, which gives way to no other thread of the kernel.
+    "c": "import re; re.match('(a+)+b', 'a' * 60)",
 }
+SECONDS = re.compile(r"00:0[4-9]")
+WAITS = re.compile(r"waiting for (\d+) cpu.*: \1 of \1 cpu and .+ are in use by 1 run")
 
 
-def row(screen: Screen, name: str) -> Locator:
-    """Return the row of a run by the run's name."""
-    return screen.panel.locator("li[data-run-id]").filter(
-        has=screen.page.get_by_role("button", name=name, exact=True)
-    )
-
-
-@pytest.mark.parametrize("kind", BUSY)
-def test_numbers_go_on_changing_while_the_kernel_is_busy(screen: Screen, kind: str) -> None:
-    name = f"beside-{kind}"
-    cell = f"%%remote --cpu 1 --memory 500M --name {name} --bg spin\n{SPIN}"
-    screen.open(f"{name}.ipynb", [LOAD, cell, BUSY[kind]])
+def test_numbers_go_on_changing_while_the_kernel_is_busy(screen: Screen) -> None:
+    cell = f"%%remote --cpu 1 --memory 900M --name beside --bg spin\n{SPIN}"
+    screen.open("beside.ipynb", [LOAD, cell, *BUSY.values()])
     screen.open_panel()
     screen.run(0)
     screen.run(1)
-    mine = row(screen, name)
+    mine = screen.row("beside")
     expect(mine).to_have_attribute("data-state", "running", timeout=MS)
     screen.wait_for_end(1)
-    screen.run(2)
-    expect(screen.prompt(2)).to_have_text("[*]:")
-    screen.page.wait_for_timeout(1000)
-    run_id = mine.get_attribute("data-run-id")
-    screen.watch(f"[data-run-id={run_id}] [data-value=elapsed]")
-    used = set()
-    for _ in range(int(WINDOW_S * 2)):
-        screen.page.wait_for_timeout(500)
-        used.add(mine.locator("[data-value=cpu_used]").inner_text())
-        used.add(mine.locator("[data-value=memory_used]").inner_text())
-    seen = screen.seen()
-    screen.shot(f"beside-{kind}")
-    assert screen.prompt(2).inner_text() == "[*]:", "the kernel was not busy all the time"
-    assert seen["states"] == ["live"]
-    assert len(seen["texts"]) >= WINDOW_S * 0.7, seen
-    assert max(seen["gaps"]) < 2.5, seen
-    assert len(used) >= 4, used
-    screen.execute("kernelmenu:interrupt")
-    mine.locator("[data-command=cancel]").click()
-    expect(mine).to_have_attribute("data-state", "cancelled", timeout=MS)
+    expect(mine.locator("[data-value=memory_used]")).not_to_contain_text("\N{EN DASH}")
+    row = f"[data-run-id={mine.get_attribute('data-run-id')}]"
+    for index, kind in enumerate(BUSY, start=2):
+        screen.run(index)
+        expect(screen.prompt(index)).to_have_text("[*]:")
+        screen.page.wait_for_timeout(500)  # until the kernel is inside of the call
+        screen.watch(
+            index,
+            elapsed=f"{row} [data-value=elapsed]",
+            memory=f"{row} [data-value=memory_used]",
+            machine="[data-machine-id] .jc-Spark path@d",
+            curve=f"{row} .jc-Spark path@d",
+        )
+        screen.page.wait_for_timeout(WINDOW_S * 1000)
+        seen = screen.seen()
+        screen.shot(f"beside-{kind}")
+        assert seen["prompt"]["texts"] == ["[*]:"], f"{kind}: the kernel was not busy all the time"
+        assert seen["state"]["texts"] == ["live"], kind
+        for name in ("elapsed", "memory", "curve", "machine"):
+            assert len(seen[name]["texts"]) >= WINDOW_S * 0.7, (kind, name, seen[name])
+            assert max(seen[name]["gaps"]) < 2.5, (kind, name, seen[name])
+        screen.execute("notebook:interrupt-kernel")
+        screen.wait_for_end(index)
+    screen.cancel("beside")
 
 
-def test_a_queued_run_says_why_it_waits(screen: Screen) -> None:
-    first = f"%%remote --cpu 500 --memory 500M --name holds --bg a\n{SPIN}"
-    second = f"%%remote --cpu 500 --memory 500M --name waits --bg b\n{SPIN}"
-    screen.open("queue.ipynb", [LOAD, first, second])
+def test_a_queued_run_says_why_it_waits_and_cancelling_makes_room_and_raises(
+    screen: Screen,
+) -> None:
+    prepare = "%%remote --memory 2G --name prepare\nrows = list(range(1_000_000))\nsum(rows)"
+    fit = f"%%remote --cpu 500 --memory 2G --name fit --bg model\n{SPIN}"
+    score = f"%%remote --cpu 500 --memory 1G --name score\nimport os; print('pid', os.getpid())\n{SPIN}"
+    screen.open("queue.ipynb", [LOAD, prepare, fit, score])
     screen.open_panel()
     for index in range(3):
         screen.run(index)
         screen.wait_for_end(index)
-    holds, waits = row(screen, "holds"), row(screen, "waits")
-    expect(holds).to_have_attribute("data-state", "running", timeout=MS)
+    expect(screen.row("prepare")).to_have_attribute("data-state", "done", timeout=MS)
+    expect(screen.row("fit")).to_have_attribute("data-state", "running", timeout=MS)
+    screen.run(3)
+    waits = screen.row("score")
     expect(waits).to_have_attribute("data-state", "queued", timeout=MS)
-    expect(waits.locator("[data-value=reason]")).not_to_be_empty(timeout=MS)
-    screen.shot("queued")
-    waits.locator("[data-command=cancel]").click()
-    expect(waits).to_have_attribute("data-state", "cancelled", timeout=MS)
-    holds.locator("[data-command=cancel]").click()
-    expect(holds).to_have_attribute("data-state", "cancelled", timeout=MS)
+    expect(waits.locator("[data-value=reason]")).to_have_text(WAITS, timeout=MS)
+    expect(screen.cell(3).locator("[data-jc-run]")).to_contain_text(WAITS)
+    screen.watch(3, waited=f"[data-run-id={waits.get_attribute('data-run-id')}] [data-value=waited]")
+    expect(waits.locator("[data-value=waited]")).to_have_text(SECONDS, timeout=MS)
+    seen = screen.seen()
+    assert seen["prompt"]["texts"] == ["[*]:"]
+    assert len(seen["waited"]["texts"]) >= 3, seen
+    screen.shot("panel")
 
-
-def test_cancel_ends_the_run_and_the_cell_raises(screen: Screen) -> None:
-    cell = f"%%remote --cpu 1 --memory 500M --name endless\n{SPIN}"
-    screen.open("cancel.ipynb", [LOAD, cell])
-    screen.open_panel()
-    screen.run(0)
-    screen.run(1)
-    mine = row(screen, "endless")
-    expect(mine).to_have_attribute("data-state", "running", timeout=MS)
-    assert screen.prompt(1).inner_text() == "[*]:"
-    mine.locator("[data-command=cancel]").click()
-    screen.wait_for_end(1)
-    expect(screen.cell(1)).to_contain_text("Cancelled: the run")
-    expect(mine).to_have_attribute("data-state", "cancelled", timeout=MS)
+    screen.cancel("fit")
+    expect(waits).to_have_attribute("data-state", "running", timeout=MS)
+    expect(screen.cell(3)).to_contain_text(re.compile(r"pid \d+"), timeout=MS)
+    pid = int(re.findall(r"pid (\d+)", screen.cell(3).inner_text())[-1])
+    assert psutil.pid_exists(pid)
+    assert screen.prompt(3).inner_text() == "[*]:"
+    screen.cancel("score")
+    screen.wait_for_end(3)
+    expect(screen.cell(3)).to_contain_text("Cancelled: the run")
+    services.wait_until(lambda: not psutil.pid_exists(pid))
 
 
 def test_history_outlives_restart_and_reload_and_is_the_same_in_a_second_tab(
     screen: Screen,
 ) -> None:
-    cell = "%%remote --cpu 1 --memory 500M --name kept\n6 * 7"
+    cell = "%%remote --cpu 1 --memory 2G --name kept\nprint('said', 'once')\n6 * 7"
     screen.open("history.ipynb", [LOAD, cell])
     panel = screen.open_panel()
     screen.run(0)
     screen.run(1)
-    mine = row(screen, "kept")
+    mine = screen.row("kept")
     expect(mine).to_have_attribute("data-state", "done", timeout=MS)
     screen.wait_for_end(1)
     receipt = mine.locator(".jc-Words").inner_text()
-    assert "500 MB" in receipt
+    assert "of 2 GB" in receipt
+
+    mine.locator("[data-command=copy]").click()
+    advised = re.search(r"--memory \S+", mine.locator(".jc-Advice").inner_text())
+    assert advised is not None
+    copied = screen.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == f"%%remote --cpu 1 {advised[0]}"
 
     screen.page.evaluate(
         "() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
@@ -122,7 +122,15 @@ def test_history_outlives_restart_and_reload_and_is_the_same_in_a_second_tab(
     screen.wait_for_kernel()
     assert mine.locator(".jc-Words").inner_text() == receipt
 
+    # The kernel of now has never heard of the run, nor of the magics.
+    mine.locator("[data-command=attach]").click()
+    screen.wait_for_end(2)
+    assert screen.source(2) == f"%compute attach {mine.get_attribute('data-run-id')}"
+    expect(screen.cell(2).locator(".jp-OutputArea")).to_contain_text("said once", timeout=MS)
+    expect(screen.cell(2).locator("[data-jc-run]")).to_have_attribute("data-jc-state", "done")
+
     panel.locator("[data-section=machines] button[aria-expanded]").click()
+    screen.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     screen.page.wait_for_timeout(1500)  # JupyterLab saves its layout after a second
     screen.page.reload()
     screen.wait_for_kernel()
@@ -130,77 +138,48 @@ def test_history_outlives_restart_and_reload_and_is_the_same_in_a_second_tab(
     expect(mine.locator(".jc-Words")).to_have_text(receipt, timeout=MS)
     collapsed = screen.panel.locator("[data-section=machines] button[aria-expanded]")
     expect(collapsed).to_have_attribute("aria-expanded", "false")
-    collapsed.press("Enter")
-    expect(collapsed).to_have_attribute("aria-expanded", "true")
+    expect(screen.panel.locator("[data-machine-id]")).to_have_count(0)
+    collapsed.click()
+    expect(screen.panel.locator("[data-machine-id]")).to_have_count(1)
 
     first, screen.page = screen.page, screen.new_page()
     screen.page.goto(screen.url("lab/workspaces/second"))
     screen.page.wait_for_function("!!window.jupyterapp?.shell")
-    screen.page.evaluate("() => window.jupyterapp.restored")
+    screen.page.evaluate("async () => { await window.jupyterapp.restored; }")
     screen.open_panel()
     expect(mine.locator(".jc-Words")).to_have_text(receipt, timeout=MS)
-    first.close()
+    screen.page.close()
+    screen.page = first
 
 
-def test_a_click_goes_to_the_cell(screen: Screen) -> None:
+def test_a_click_goes_to_the_cell_in_an_open_and_in_a_closed_notebook(screen: Screen) -> None:
     filler = [f"# {number}\n" * 12 for number in range(12)]
     cell = "%%remote --cpu 1 --memory 500M --name here\n6 * 7"
     screen.open("far.ipynb", [LOAD, *filler, cell])
     screen.open_panel()
     screen.run(0)
     screen.run(len(filler) + 1)
-    expect(row(screen, "here")).to_have_attribute("data-state", "done", timeout=MS)
+    goto = screen.row("here").locator("[data-command=goto]")
+    expect(screen.row("here")).to_have_attribute("data-state", "done", timeout=MS)
+    screen.wait_for_end(len(filler) + 1)
     screen.select(0)
     screen.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.scrollToItem(0)")
-    row(screen, "here").locator("[data-command=goto]").click()
+    goto.click()
     active = screen.page.locator(".jp-Cell.jp-mod-active")
     expect(active).to_contain_text("--name here")
     expect(active).to_be_in_viewport()
 
+    screen.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    screen.page.evaluate("() => window.jupyterapp.shell.currentWidget.dispose()")
+    expect(screen.page.locator(".jp-NotebookPanel")).to_have_count(0)
+    goto.click()
+    expect(active).to_contain_text("--name here", timeout=MS)
+    expect(active).to_be_in_viewport()
 
-def test_the_status_bar_item_opens_the_panel(screen: Screen) -> None:
-    cell = f"%%remote --cpu 1 --memory 500M --name glance --bg spin\n{SPIN}"
-    screen.open("status.ipynb", [LOAD, cell])
-    screen.run(0)
-    screen.run(1)
-    item = screen.page.locator("[data-jupyter-compute=status]")
-    expect(item).to_contain_text("1 run", timeout=MS)
-    expect(screen.panel).not_to_be_visible()
-    item.focus()
-    item.press("Enter")
-    expect(screen.panel).to_be_visible()
-    row(screen, "glance").locator("[data-command=cancel]").click()
-    expect(row(screen, "glance")).to_have_attribute("data-state", "cancelled", timeout=MS)
-    expect(item).to_contain_text("idle", timeout=MS)
-
-
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_it_is_usable_at_200_pixels_in_both_themes(screen: Screen, theme: str) -> None:
-    name = f"a-run-with-a-long-name-{theme}".replace(" ", "-")
-    cell = f"%%remote --cpu 1 --memory 500M --name {name} --bg spin\n{SPIN}"
-    screen.open("narrow.ipynb", [LOAD, cell])
-    panel = screen.open_panel()
-    screen.page.evaluate(
-        "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
-    )
-    screen.run(0)
-    screen.run(1)
-    mine = row(screen, name)
-    expect(mine).to_have_attribute("data-state", "running", timeout=MS)
-    expect(mine.locator("[data-value=cpu_used]")).not_to_contain_text("\N{EN DASH}")
-    screen.page.wait_for_timeout(2000)
-    screen.shot(f"panel-{theme.split()[1].lower()}")
-    wide = panel.evaluate(
-        "panel => { Object.assign(panel.style, { width: '200px', minWidth: 0 });"
-        " return Math.max(...[...panel.querySelectorAll('*')].map("
-        "e => e.getBoundingClientRect().right)) - panel.getBoundingClientRect().left; }"
-    )
-    screen.shot(f"panel-narrow-{theme.split()[1].lower()}")
-    assert wide <= 200
-    back, front = panel.evaluate(
-        "panel => { const style = getComputedStyle(panel);"
-        " return [style.backgroundColor, style.color].map(c => c.match(/\\d+/g).map(Number)); }"
-    )
-    assert (sum(back[:3]) < sum(front[:3])) == theme.endswith("Dark")
-    mine.locator("[data-command=cancel]").click()
-    expect(mine).to_have_attribute("data-state", "cancelled", timeout=MS)
+    screen.page.evaluate("() => window.jupyterapp.shell.currentWidget.dispose()")
+    screen.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+    goto.click()
+    told = screen.page.locator(".Toastify__toast").filter(has_text="is in no open notebook")
+    expect(told).to_contain_text("far.ipynb")
+    told.get_by_role("button", name="Hide notification").click()
+    expect(told).to_have_count(0)
