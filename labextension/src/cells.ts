@@ -147,6 +147,7 @@ export async function showCell(panel: NotebookPanel, index: number): Promise<voi
 
 /** Put a new code cell below the active one, and run it. */
 export async function runBelow(panel: NotebookPanel, code: string): Promise<void> {
+  await loadMagics(panel);
   NotebookActions.insertBelow(panel.content);
   panel.content.activeCell?.model.sharedModel.setSource(code);
   await NotebookActions.run(panel.content, panel.sessionContext);
@@ -155,16 +156,16 @@ export async function runBelow(panel: NotebookPanel, code: string): Promise<void
 /** Run one cell, in a kernel that has the magics. */
 export async function runCell(panel: NotebookPanel, cell: Cell): Promise<void> {
   const { content, sessionContext } = panel;
-  await sessionContext.ready;
-  const loads = content.widgets.some(other =>
-    /^\s*%load_ext\s+jupyter_compute/m.test(other.model.sharedModel.getSource())
-  );
-  if (!loads) {
-    const load = { code: '%load_ext jupyter_compute', silent: true, store_history: false };
-    await sessionContext.session?.kernel?.requestExecute(load).done;
-  }
+  await loadMagics(panel);
   content.activeCellIndex = content.widgets.indexOf(cell);
   await NotebookActions.run(content, sessionContext);
+}
+
+/** Have the kernel load the magics; it may have been restarted since the notebook's own cell did. */
+async function loadMagics({ sessionContext }: NotebookPanel): Promise<void> {
+  await sessionContext.ready;
+  const code = 'get_ipython().extension_manager.load_extension("jupyter_compute")';
+  await sessionContext.session?.kernel?.requestExecute({ code, silent: true, store_history: false }).done;
 }
 
 function source(model: ICodeCellModel): string {

@@ -56,7 +56,8 @@ function activate(
   const model = new ComputeModel(new Wire(app.serviceManager.serverSettings));
   const act = (command: string, id: string): void => {
     app.commands.execute(COMMANDS[command], { id }).catch((error: unknown) => {
-      Notification.error(error instanceof Error ? error.message : String(error));
+      const text = error instanceof Error ? error.message : String(error);
+      Notification.error(text, { autoClose: 10_000 }); // by default it is not shown, only kept
     });
   };
   const panel = new ComputePanel({ model, trans, act, memory });
@@ -101,7 +102,9 @@ async function followSettings(
     const day = new Date().toDateString();
     if (warnAt && budget && today !== null && today >= (warnAt / 100) * budget && warned !== day) {
       warned = day;
-      Notification.warning(trans.__('%1 of the budget of %2 are spent today.', money(today), money(budget)));
+      Notification.warning(trans.__('%1 of the budget of %2 are spent today.', money(today), money(budget)), {
+        autoClose: false
+      });
     }
   });
   try {
@@ -117,7 +120,9 @@ async function followSettings(
     apply();
   } catch (error) {
     place('right');
-    Notification.warning(trans.__('The settings of Compute cannot be read: %1', String(error)));
+    Notification.warning(trans.__('The settings of Compute cannot be read: %1', String(error)), {
+      autoClose: false
+    });
   }
 }
 
