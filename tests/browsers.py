@@ -1,4 +1,4 @@
-"""JupyterLab as a user has it: a real server, a real Chromium, notebooks whose cells really run."""
+"""A real Chromium that shows a real JupyterLab, and notebooks whose cells really run."""
 
 from __future__ import annotations
 
@@ -62,12 +62,20 @@ _CLEAR = """async () => {
     for (const widget of [...app.shell.widgets('main')]) {
         widget.dispose();
     }
-    app.shell.collapseLeft();
-    app.shell.collapseRight();
     await app.serviceManager.sessions.shutdownAll();
 }"""
 
 
+_ALONE = """() => {
+    const shell = window.jupyterapp.shell;
+    for (const widget of [...shell.widgets('main')]) {
+        if (widget !== shell.currentWidget) {
+            widget.dispose();
+        }
+    }
+    shell.collapseLeft();
+    shell.collapseRight();
+}"""
 # What is seen is noted in the page: looking from outside would have its own delays.
 _WATCH = """watched => {
     const seen = {};
@@ -160,11 +168,15 @@ class Screen:
             self.execute("docmanager:open", path=name)
         else:
             # A workspace of its own: the default one has what was open before.
-            self.page.goto(self.url(f"lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{name}"))
-            self.page.wait_for_function("!!window.jupyterapp?.shell")
-            self.page.evaluate("async () => { await window.jupyterapp.restored; }")
-            self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+            self.go(f"lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{name}")
         self.wait_for_kernel()
+        self.page.evaluate(_ALONE)
+
+    def go(self, path: str) -> None:
+        """Load a page of the server, and wait until it is as it was left."""
+        self.page.goto(self.url(path))
+        self.page.wait_for_function("!!window.jupyterapp?.shell")
+        self.page.evaluate("async () => { await window.jupyterapp.restored; }")
 
     def url(self, path: str) -> str:
         """Return an address of the server, with the token."""
@@ -252,10 +264,21 @@ class Screen:
         """Return of each what has been seen since: ``texts``, and for how long each, ``gaps``."""
         return dict(self.page.evaluate("() => window.jcSeen()"))
 
-    def shot(self, name: str, clip: FloatRect | None = None) -> None:
-        """Keep a picture, if somebody wants to look at it (``JUPYTER_COMPUTE_SHOTS``)."""
+    def shot(self, name: str, around: Locator | None = None) -> None:
+        """Keep a picture of all or what is around something, if ``JUPYTER_COMPUTE_SHOTS`` names a folder."""
         if _SHOTS:
+            self.page.mouse.move(_SIZE["width"] / 2, _SIZE["height"] - 5)  # over nothing
+            box = around.bounding_box() if around is not None else None
+            clip = None if box is None else _with_margin(box)
             self.page.screenshot(path=Path(_SHOTS) / f"{name}.png", clip=clip)
+
+    @contextlib.contextmanager
+    def second_tab(self) -> Iterator[Page]:
+        """Open a tab in which everything happens until the end; return the one before."""
+        first, self.page = self.page, self.new_page()
+        yield first
+        self.page.close()
+        self.page = first
 
     def tidy(self) -> None:
         """End what a test has left: runs, and a page that is not as it should be for the next."""
@@ -263,9 +286,9 @@ class Screen:
             client = Client(start=False)
             for run in client.status()["runs"]:
                 client.cancel(run["id"])
-        for page in self.context.pages:
-            if page != self.page:
-                page.close()
+        self.page, *others = self.context.pages
+        for page in others:
+            page.close()
         if self.page.locator(".jp-Dialog, .lm-Menu").count() or "/lab/" not in self.page.url:
             self.page.close()
             self.page = self.new_page()
@@ -273,6 +296,13 @@ class Screen:
     def close(self) -> None:
         """Close the window and all that belongs to it."""
         self.context.close()
+
+
+def _with_margin(box: FloatRect, margin: float = 80.0) -> FloatRect:
+    left, top = max(0.0, box["x"] - margin), max(0.0, box["y"] - margin)
+    right = min(float(_SIZE["width"]), box["x"] + box["width"] + margin)
+    bottom = min(float(_SIZE["height"]), box["y"] + box["height"] + margin)
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
 _ENDED = re.compile(r"^\[\d+\]:$")

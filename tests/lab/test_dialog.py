@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from browsers import LOAD, PATIENCE_S, Screen
+from browsers import LOAD, MS, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-MS = PATIENCE_S * 1000
 
 
 def form(screen: Screen) -> Locator:
@@ -37,7 +35,6 @@ def test_it_writes_a_line_edits_one_and_runs_the_cell(screen: Screen) -> None:
     expect(form(screen).locator("[data-value=line]")).to_have_text(
         "%%remote --cpu 0.5 --memory 500M"
     )
-    screen.shot("dialog")
     press(screen, "Write Line")
     expect(form(screen)).to_have_count(0)
     assert screen.source(0) == "%%remote --cpu 0.5 --memory 500M\nimport os\nos.getpid()"
@@ -66,13 +63,18 @@ def test_it_writes_a_line_edits_one_and_runs_the_cell(screen: Screen) -> None:
 
 
 def test_it_names_the_offer_and_refuses_what_is_no_size(screen: Screen) -> None:
-    screen.open("offers.ipynb", [LOAD, "%%remote --memory 500M\n1"])
+    body = "rows = [n * n for n in range(1_000_000)]\nsum(rows) / len(rows)"
+    screen.open("offers.ipynb", [LOAD, f"%%remote --memory 500M\n{body}"])
     screen.run(0)
     screen.run(1)
     screen.wait_for_end(1)
     screen.execute("jupyter-compute:run-cell-remotely")
     offer = form(screen).locator("[data-value=offer]")
     expect(offer).to_contain_text("local: ", timeout=MS)
+    fill(screen, "--cpu", "1")
+    fill(screen, "--retries", "2")
+    screen.shot("dialog", form(screen).locator(".jp-Dialog-content"))
+    fill(screen, "--retries", "")
     fill(screen, "--cpu", "5000")
     expect(offer).to_contain_text("No offer is large enough")
     fill(screen, "--cpu", "1")
@@ -85,7 +87,28 @@ def test_it_names_the_offer_and_refuses_what_is_no_size(screen: Screen) -> None:
     warning.get_by_role("button").click()
     expect(field).to_have_value("500")
     press(screen, "Cancel")
-    assert screen.source(1) == "%%remote --memory 500M\n1"
+    assert screen.source(1) == f"%%remote --memory 500M\n{body}"
+
+
+def test_it_is_used_by_keyboard_alone(screen: Screen) -> None:
+    screen.open("keys.ipynb", ["6 * 7"])
+    keyboard = screen.page.keyboard
+    screen.page.locator(".jp-Notebook .cm-content").first.click()
+    keyboard.press("Escape")
+    keyboard.press("Control+Alt+Enter")
+    expect(form(screen).locator('input[name="--cpu"]')).to_be_focused()
+    keyboard.press("Escape")
+    expect(form(screen)).to_have_count(0)
+    assert screen.source(0) == "6 * 7"
+    keyboard.press("Control+Alt+Enter")
+    expect(form(screen).locator('input[name="--cpu"]')).to_be_focused()
+    keyboard.type("0.5")
+    keyboard.press("Tab")
+    keyboard.type("500M")
+    keyboard.press("Enter")
+    screen.wait_for_end(0)
+    assert screen.source(0) == "%%remote --cpu 0.5 --memory 500M\n6 * 7"
+    expect(screen.cell(0)).to_contain_text("42", timeout=MS)
 
 
 def test_it_is_in_the_palette_and_the_panel_in_the_view_menu(screen: Screen) -> None:

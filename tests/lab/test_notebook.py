@@ -1,41 +1,50 @@
-"""Notebook 7: the same panel, which comes from the command palette."""
+"""Notebook 7: the same panel and form, which come from the command palette."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 
 import pytest
 from playwright.sync_api import expect
 
-from browsers import LOAD, PATIENCE_S, Screen, Server
-from homes import Home
+from browsers import LOAD, MS, SPIN, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-MS = PATIENCE_S * 1000
-SLEEP = "%%remote --cpu 1 --memory 500M --name seven --bg run\nimport time; time.sleep(600)"
 
+def test_notebook_7_has_the_panel_and_the_form_too(screen: Screen) -> None:
+    cell = f"%%remote --cpu 1 --memory 500M --name seven\n{SPIN}"
+    screen.write("seven.ipynb", [LOAD, cell, "6 * 7"])
+    with screen.second_tab():
+        screen.go("notebooks/seven.ipynb")
+        screen.wait_for_kernel()
+        panel = screen.open_panel()
+        screen.run(0)
+        screen.run(1)
+        mine = screen.row("seven")
+        expect(mine).to_have_attribute("data-state", "running", timeout=MS)
+        row = f"[data-run-id={mine.get_attribute('data-run-id')}]"
+        screen.watch(1, elapsed=f"{row} [data-value=elapsed]")
+        expect(mine.locator("[data-value=elapsed]")).to_have_text(
+            re.compile("00:0[4-9]"), timeout=MS
+        )
+        seen = screen.seen()
+        assert seen["prompt"]["texts"] == ["[*]:"]
+        assert seen["state"]["texts"] == ["live"]
+        assert len(seen["elapsed"]["texts"]) >= 3, seen
+        screen.shot("notebook-7")
+        screen.cancel("seven")
+        screen.wait_for_end(1)
+        expect(screen.cell(1)).to_contain_text("Cancelled: the run")
+        assert panel.get_attribute("data-state") == "live"
 
-@pytest.fixture(scope="module")
-def server(lab_home: Home) -> Iterator[Server]:
-    """A running Notebook 7."""
-    own = Server(lab_home, "notebook")
-    yield own
-    own.close()
-
-
-def test_notebook_7_has_the_panel_too(screen: Screen) -> None:
-    screen.write("seven.ipynb", [LOAD, SLEEP])
-    screen.page.goto(screen.url("notebooks/seven.ipynb"))
-    screen.wait_for_kernel()
-    panel = screen.open_panel()
-    expect(panel).to_have_attribute("data-state", "no-pool", timeout=MS)
-    screen.run(0)
-    screen.run(1)
-    mine = panel.locator("li[data-state=running]")
-    expect(mine).to_contain_text("seven", timeout=MS)
-    screen.shot("notebook-7")
-    mine.locator("[data-command=cancel]").click()
-    expect(panel.locator("li[data-state=running]")).to_have_count(0, timeout=MS)
+        screen.select(2)
+        screen.execute("jupyter-compute:run-cell-remotely")
+        form = screen.page.locator(".jc-Dialog")
+        form.locator('input[name="--cpu"]').fill("0.5")
+        form.get_by_role("button", name="Run", exact=True).click()
+        screen.wait_for_end(2)
+        assert screen.source(2) == "%%remote --cpu 0.5\n6 * 7"
+        expect(screen.cell(2)).to_contain_text("42", timeout=MS)
     # Notebook 7.6 has an error of its own at start, with this extension disabled too.
     screen.errors[:] = [text for text in screen.errors if "jupyter-compute" in text]

@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 import services
-from browsers import LOAD, PATIENCE_S, Screen, Server
+from browsers import LOAD, MS, PATIENCE_S, SPIN, Screen, Server
 from homes import Home
+from jupyter_compute import places
 from jupyter_compute.errors import PoolError
 from jupyter_compute.notebook.client import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-MS = PATIENCE_S * 1000
 RUN = "%%remote --cpu 1 --memory 500M --name one\n6 * 7"
 
 
@@ -35,11 +34,17 @@ def notice(screen: Screen) -> Locator:
 
 @pytest.fixture
 def no_pool(lab_home: Home) -> Iterator[None]:
-    """A home that has no pool; one that the test starts is stopped after it."""
+    """A home that has no pool and never had one; one that the test starts is stopped after it."""
+    _stop(lab_home)
+    places.journal().unlink(missing_ok=True)
     yield
+    _stop(lab_home)
+
+
+def _stop(home: Home) -> None:
     with contextlib.suppress(PoolError):
         Client(start=False).stop(force=True)
-    services.wait_until(lambda: not _services(lab_home))
+    services.wait_until(lambda: not _services(home))
 
 
 def test_from_no_pool_to_empty_to_live_and_back(screen: Screen, no_pool: None) -> None:
@@ -59,7 +64,7 @@ def test_from_no_pool_to_empty_to_live_and_back(screen: Screen, no_pool: None) -
     expect(panel).to_have_attribute("data-state", "live", timeout=MS)
 
     screen.wait_for_end(1)
-    screen.watch("[data-value=state]")
+    screen.watch()
     panel.locator("[data-command=stop-pool]").click()
     dialog = screen.page.locator(".jp-Dialog")
     expect(dialog).to_contain_text("Stop the pool")
@@ -68,7 +73,7 @@ def test_from_no_pool_to_empty_to_live_and_back(screen: Screen, no_pool: None) -
     panel.locator("[data-command=stop-pool]").click()
     screen.page.locator(".jp-Dialog").get_by_role("button", name="Stop").click()
     expect(panel).to_have_attribute("data-state", "no-pool", timeout=MS)
-    assert screen.seen()["states"] == ["live", "stopping", "no-pool"]
+    assert screen.seen()["state"]["texts"] == ["live", "stopping", "no-pool"]
     assert process.wait(PATIENCE_S) == 0
 
 
@@ -91,22 +96,40 @@ def _services(home: Home) -> set[int]:
 def test_a_killed_pool_is_stale_within_5_s_and_comes_back(
     screen: Screen, no_pool: None, lab_home: Home
 ) -> None:
-    screen.open("killed.ipynb", [LOAD, RUN])
+    cell = f"%%remote --cpu 1 --memory 500M --name goes-on --bg spin\n{SPIN}"
+    screen.open("killed.ipynb", [LOAD, cell, "import time; time.sleep(60)", RUN])
     panel = screen.open_panel()
     screen.run(0)
     screen.run(1)
+    expect(screen.row("goes-on")).to_have_attribute("data-state", "running", timeout=MS)
     screen.wait_for_end(1)
-    expect(panel).to_have_attribute("data-state", "live", timeout=MS)
-    os.kill(service(), signal.SIGKILL)
-    killed = time.monotonic()
+    screen.run(2)
+    expect(screen.prompt(2)).to_have_text("[*]:")
+    elapsed = screen.row("goes-on").locator("[data-value=elapsed]")
+    run = f"[data-run-id={screen.row('goes-on').get_attribute('data-run-id')}]"
+    screen.watch(2, elapsed=f"{run} [data-value=elapsed]")
+    pid = service()
+    os.kill(pid, signal.SIGKILL)
     expect(panel).to_have_attribute("data-state", "stale", timeout=5000)
-    assert time.monotonic() - killed < 5
     expect(notice(screen)).to_contain_text("Last heard")
-    first = notice(screen).inner_text()
+    first, shown = notice(screen).inner_text(), elapsed.inner_text()
     expect(notice(screen)).not_to_have_text(first)
+    assert elapsed.inner_text() == shown, "what is not known any more goes on as if it were"
     screen.shot("state-stale")
-    screen.run(1)
-    expect(panel).to_have_attribute("data-state", "live", timeout=MS)
+    seen = screen.seen()
+    assert seen["state"]["texts"] == ["live", "stale"]
+    assert seen["prompt"]["texts"] == ["[*]:"]
+
+    # The next cell starts a new pool, which knows what has been.
+    screen.execute("notebook:interrupt-kernel")
+    screen.wait_for_end(2)
+    screen.run(3)
+    expect(screen.row("one")).to_have_attribute("data-state", "done", timeout=MS)
+    assert panel.get_attribute("data-state") == "live"
+    assert service() != pid
+    expect(screen.row("goes-on")).to_have_attribute("data-state", "running", timeout=MS)
+    screen.wait_for_end(3)
+    screen.cancel("goes-on")
 
 
 def test_a_pool_that_hangs_is_stale_not_live(screen: Screen, no_pool: None) -> None:
@@ -135,9 +158,10 @@ def test_a_pool_that_hangs_is_stale_not_live(screen: Screen, no_pool: None) -> N
 def test_a_pool_that_died_before_the_page_came_is_an_error_with_the_next_step(
     screen: Screen, no_pool: None
 ) -> None:
-    process = services.start()
-    services.kill(process)
     screen.open("died.ipynb", [LOAD, RUN])
+    services.kill(services.start())
+    screen.page.reload()
+    screen.wait_for_kernel()
     panel = screen.open_panel()
     expect(panel).to_have_attribute("data-state", "error", timeout=MS)
     expect(notice(screen)).to_contain_text("the next cell starts it again")
