@@ -9,7 +9,7 @@ from browsers import LOAD, MS, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-POLLS = 6
+POLLS = 5
 SLEEP = "%%remote --cpu 1 --memory 500M --name sleeps\nimport time; time.sleep(600)"
 # Chromium without a display takes every page for visible, whatever is in front of it.
 HIDE = """hidden => {

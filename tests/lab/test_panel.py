@@ -14,7 +14,7 @@ from browsers import LOAD, MS, SPIN, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-WINDOW_S = 6.0
+WINDOW_S = 5.0
 BUSY = {
     "sleep": "import time; time.sleep(40)",
     "python": "while True: pass",
