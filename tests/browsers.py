@@ -280,8 +280,8 @@ class Screen:
         self.page.close()
         self.page = first
 
-    def tidy(self) -> None:
-        """End what a test has left: runs, and a page that is not as it should be for the next."""
+    def tidy(self, *, afresh: bool) -> None:
+        """End what a test has left: runs, tabs, and if need be the page."""
         with contextlib.suppress(PoolError):
             client = Client(start=False)
             for run in client.status()["runs"]:
@@ -289,7 +289,7 @@ class Screen:
         self.page, *others = self.context.pages
         for page in others:
             page.close()
-        if self.page.locator(".jp-Dialog, .lm-Menu").count() or "/lab/" not in self.page.url:
+        if afresh:
             self.page.close()
             self.page = self.new_page()
 

@@ -44,9 +44,10 @@ def window(server: Server, browser: Browser) -> Iterator[Screen]:
 
 
 @pytest.fixture
-def screen(window: Screen) -> Iterator[Screen]:
+def screen(window: Screen, request: pytest.FixtureRequest) -> Iterator[Screen]:
     """JupyterLab in a browser; nothing may have gone wrong in it at the end."""
     window.errors.clear()
+    failed = request.session.testsfailed
     yield window
-    window.tidy()
+    window.tidy(afresh=request.session.testsfailed > failed)
     assert window.errors == []

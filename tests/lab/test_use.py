@@ -64,16 +64,20 @@ def test_everything_can_be_done_by_keyboard(screen: Screen) -> None:
 
     # A machine is stopped only if that is wanted.
     machine = screen.panel.locator("[data-machine-id]")
-    mine_id = machine.get_attribute("data-machine-id")
     dialog = screen.page.locator(".jp-Dialog")
+    orders: list[str] = []
+    screen.page.on("request", lambda sent: sent.url.endswith("/stop") and orders.append(sent.url))
     for key in ("Escape", "Enter"):
-        expect(machine).to_have_attribute("data-machine-id", str(mine_id))
         machine.locator("[data-command=stop]").focus()
         screen.page.keyboard.press("Enter")
         expect(dialog).to_contain_text("Nothing runs on it")
+        assert orders == []
         screen.page.keyboard.press(key)
         expect(dialog).to_have_count(0)
+        with screen.page.expect_response("**/jupyter-compute/state*"):
+            pass
     expect(machine).to_have_count(0, timeout=MS)
+    assert len(orders) == 1
 
 
 def _focused(screen: Screen) -> Any:
