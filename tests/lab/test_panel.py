@@ -188,6 +188,7 @@ def test_a_click_goes_to_the_cell_in_an_open_and_in_a_closed_notebook(screen: Sc
     goto.click()
     expect(active).to_contain_text("--name here", timeout=MS)
     expect(active).to_be_in_viewport()
+    screen.wait_for_kernel()
 
     screen.page.evaluate("() => window.jupyterapp.shell.currentWidget.dispose()")
     screen.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")

@@ -62,7 +62,11 @@ def test_everything_can_be_done_by_keyboard(screen: Screen) -> None:
     expect(mine).to_have_attribute("data-state", "cancelled", timeout=MS)
     expect(item).to_contain_text("idle", timeout=MS)
 
-    # A machine is stopped only if that is wanted.
+    _stop_the_machine(screen)
+
+
+def _stop_the_machine(screen: Screen) -> None:
+    """Stop it by keyboard, at the second thought: at first nothing is sent to the server."""
     machine = screen.panel.locator("[data-machine-id]")
     dialog = screen.page.locator(".jp-Dialog")
     orders: list[str] = []
