@@ -70,7 +70,7 @@ def _stop_the_machine(screen: Screen) -> None:
     machine = screen.panel.locator("[data-machine-id]")
     dialog = screen.page.locator(".jp-Dialog")
     orders: list[str] = []
-    screen.page.on("request", lambda sent: sent.url.endswith("/stop") and orders.append(sent.url))
+    screen.page.on("request", lambda sent: "/stop" in sent.url and orders.append(sent.url))
     for key in ("Escape", "Enter"):
         machine.locator("[data-command=stop]").focus()
         screen.page.keyboard.press("Enter")
