@@ -18,7 +18,7 @@ from homes import Home
 __all__ = ["Server"]
 
 TOKEN = "a-token-for-tests"
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 _APPLICATIONS = ("LabApp", "JupyterNotebookApp")
 _QUIET = {
