@@ -14,8 +14,6 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 
-from jupyter_compute.errors import PoolError
-from jupyter_compute.notebook.client import Client
 from lab_servers import PATIENCE_S, TOKEN, Server
 
 __all__ = ["LOAD", "MS", "PATIENCE_S", "SPIN", "TOKEN", "Screen", "Server", "chromium"]
@@ -47,8 +45,8 @@ _FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-_NOT_OURS = ("Could not restore the debugger state",)
-"""What JupyterLab itself reports when a notebook is closed at a bad moment."""
+_NOT_OURS = re.compile(r"restore the debugger state|Error: Disposed|reading 'insertWidget'")
+"""What some JupyterLabs themselves report when a notebook is closed at a bad moment."""
 
 _SIZE = {"width": 1280, "height": 800}
 _KERNEL_IS_READY = """async () => {
@@ -143,13 +141,17 @@ class Screen:
         """Open a tab whose errors are collected."""
         page = self.context.new_page()
         page.set_default_timeout(MS)
-        page.on("pageerror", lambda error: self.errors.append(str(error.stack or error)))
+        page.on("pageerror", lambda error: self._note(str(error.stack or error)))
         page.on("console", self._console)
         return page
 
     def _console(self, message: Any) -> None:
-        if message.type == "error" and not message.text.startswith(_NOT_OURS):
-            self.errors.append(f"{message.text} {message.location.get('url', '')}")
+        if message.type == "error":
+            self._note(f"{message.text} {message.location.get('url', '')}")
+
+    def _note(self, error: str) -> None:
+        if not _NOT_OURS.search(error):
+            self.errors.append(error)
 
     def write(self, name: str, cells: Sequence[str]) -> None:
         """Write a notebook."""
@@ -260,6 +262,13 @@ class Screen:
             places["prompt"] = f"[data-watched='{name}']"
         self.page.evaluate(_WATCH, places)
 
+    def wait_for_changes(self, count: int, *names: str) -> None:
+        """Wait until each of these values has changed a number of times since `watch`."""
+        self.page.wait_for_function(
+            "([count, names]) => names.every(n => window.jcSeen()[n].texts.length > count)",
+            arg=[count, names],
+        )
+
     def seen(self) -> dict[str, Any]:
         """Return of each what has been seen since: ``texts``, and for how long each, ``gaps``."""
         return dict(self.page.evaluate("() => window.jcSeen()"))
@@ -281,15 +290,12 @@ class Screen:
         self.page = first
 
     def tidy(self, *, afresh: bool) -> None:
-        """End what a test has left: runs, tabs, and if need be the page."""
-        with contextlib.suppress(PoolError):
-            client = Client(start=False)
-            for run in client.status()["runs"]:
-                client.cancel(run["id"])
+        """Close the tabs that a test has left; if it failed, also what it may have left running."""
         self.page, *others = self.context.pages
         for page in others:
             page.close()
         if afresh:
+            self.server.home.stop_pool()
             self.page.close()
             self.page = self.new_page()
 

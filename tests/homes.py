@@ -79,11 +79,15 @@ class Home:
         """Return the processes of this home that are alive, each with its command line."""
         return marked_processes(self.path)
 
+    def stop_pool(self) -> None:
+        """Stop the pool if there is one."""
+        with self.entered(), contextlib.suppress(PoolError):
+            Client(start=False).stop(force=True)
+
     def close(self, patience_s: float = 10.0) -> None:
         """Stop the pool; fail if a process, a socket or shared memory is left after that."""
         with self.entered():
-            with contextlib.suppress(PoolError):
-                Client(start=False).stop(force=True)
+            self.stop_pool()
             left = [f"process {pid}: {line}" for pid, line in self._stragglers(patience_s).items()]
             left += self._remains()
         if left:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from playwright.sync_api import expect
 
@@ -25,13 +23,10 @@ def test_notebook_7_has_the_panel_and_the_form_too(screen: Screen) -> None:
         expect(mine).to_have_attribute("data-state", "running", timeout=MS)
         row = f"[data-run-id={mine.get_attribute('data-run-id')}]"
         screen.watch(1, elapsed=f"{row} [data-value=elapsed]")
-        expect(mine.locator("[data-value=elapsed]")).to_have_text(
-            re.compile("00:0[4-9]"), timeout=MS
-        )
+        screen.wait_for_changes(3, "elapsed")
         seen = screen.seen()
         assert seen["prompt"]["texts"] == ["[*]:"]
         assert seen["state"]["texts"] == ["live"]
-        assert len(seen["elapsed"]["texts"]) >= 3, seen
         screen.shot("notebook-7")
         screen.cancel("seven")
         screen.wait_for_end(1)

