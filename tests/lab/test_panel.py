@@ -79,7 +79,7 @@ def test_a_queued_run_says_why_it_waits_and_cancelling_makes_room_and_raises(
     screen: Screen,
 ) -> None:
     fit, score = (f"%%remote --cpu {CPUS} --memory 2G {rest}" for rest in (FIT, SCORE))
-    screen.open("queue.ipynb", [LOAD, PREPARE, fit, score])
+    screen.open("fit.ipynb", [LOAD, PREPARE, fit, score])
     screen.open_panel()
     for index in range(3):
         screen.run(index)
