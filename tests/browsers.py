@@ -45,7 +45,9 @@ _FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-_NOT_OURS = re.compile(r"restore the debugger state|Error: Disposed|reading 'insertWidget'")
+_NOT_OURS = re.compile(
+    r"debugger state|debug_request message|Error: Disposed|'insertWidget'|ReactiveToolbar"
+)
 """What some JupyterLabs themselves report when a notebook is closed at a bad moment."""
 
 _SIZE = {"width": 1280, "height": 800}

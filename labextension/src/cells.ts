@@ -142,6 +142,10 @@ export async function showCell(panel: NotebookPanel, index: number): Promise<voi
   panel.content.activeCellIndex = index;
   panel.content.deselectAll();
   await panel.content.scrollToItem(index, 'smart');
+  // A notebook that has just been opened goes on growing above the cell for a moment.
+  await panel.content.activeCell?.ready;
+  await new Promise(resolve => window.setTimeout(resolve, 200));
+  await panel.content.scrollToItem(index, 'smart');
   panel.content.activeCell?.node.focus();
 }
 
