@@ -20,6 +20,7 @@ from jupyter_compute import places
 from jupyter_compute.model import Offer, Receipt, RunSpec, SystemClock
 from jupyter_compute.pool import scaler
 from jupyter_compute.pool.api import make_server
+from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.events import EventLog
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.machines import Machines
@@ -55,10 +56,11 @@ class Crowd:
         for number in range(machines):
             self._add_machine(number)
         self.machines = Machines(
-            self.scaler, self.active, self.telemetry, self.clock, lambda _: None
+            self.scaler, self.active, self.telemetry, self.clock, lambda _: None, lambda _: None
         )
+        self.costs = Costs(self.journal, self.clock, self.scaler.machines, self.active)
         self.state = State(
-            self.machines, self.active, self.telemetry, self.journal, self.cost, self.clock
+            self.machines, self.active, self.telemetry, self.journal, self.costs, self.clock
         )
         on_machines = min(machines * PER_MACHINE, runs)
         over = (runs - on_machines) // 3
@@ -68,14 +70,6 @@ class Crowd:
                 self.place(run, f"ec2-{number % machines}")
             elif number < on_machines + over:
                 self.end(run)
-
-    def cost(self) -> dict[str, Any]:
-        """Return what the machines cost."""
-        return {
-            "usd_per_hour": 0.5292 * len(self.scaler.machines),
-            "today": 1.25,
-            "budget_day": None,
-        }
 
     def place(self, run: Run, machine_id: str) -> None:
         """Let a run begin on a machine."""
