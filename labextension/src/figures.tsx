@@ -81,6 +81,12 @@ export function duration(seconds: number | null | undefined): string {
   });
 }
 
+/** A date like 2026-11-23, in any time zone. */
+export function day(date: string): string {
+  const options = { weekday: 'short', month: 'short', day: 'numeric', timeZone: 'UTC' } as const;
+  return new Date(`${date}T00:00Z`).toLocaleDateString(undefined, options);
+}
+
 export type CurrencyFormat = 'symbol' | 'code';
 
 let currencyDisplay: CurrencyFormat = 'symbol';
@@ -189,6 +195,28 @@ export function Spark(props: {
       <path className="jc-Area" d={area.join('') || 'M0 0'} />
       <path className="jc-Curve" d={line.join('') || 'M0 0'} />
     </svg>
+  );
+}
+
+/** A curve with what it says now. */
+export function Curve(props: {
+  label: string;
+  name: string;
+  text: string;
+  points: readonly Point[];
+  column: 1 | 2;
+  most: number;
+  now: number;
+}): JSX.Element {
+  const { label, name, text, ...curve } = props;
+  return (
+    <div>
+      <div className="jc-Line">
+        <span>{label}</span>
+        <Value name={name}>{text}</Value>
+      </div>
+      <Spark label={`${label}: ${text}`} {...curve} />
+    </div>
   );
 }
 

@@ -9,10 +9,19 @@ import { IRun } from './wire';
 /** Carries out a command of the panel, e.g. `cancel`, on a run or machine. */
 export type Act = (command: string, id: string) => void;
 
+/** From which cost of a day on the user wants to be warned; nothing stops because of it. */
+export interface IWarning {
+  /** Dollars; 0 for never. */
+  above: number;
+  /** Keep another amount; null where there are no settings. */
+  keep: ((usd: number) => Promise<void>) | null;
+}
+
 export interface ISectionProps {
   model: ComputeModel;
   trans: TranslationBundle;
   act: Act;
+  warning: IWarning;
 }
 
 const SHOWN_AT_FIRST = 20;
