@@ -115,12 +115,12 @@ export interface IField {
   option: string;
   label: string;
   placeholder: string;
-  /** What is valid; anything else is marked, and keeps the form open. */
+  /** All that the magic takes; anything else is marked, and keeps the form open. */
   pattern: RegExp;
   rule: string;
 }
 
-const SIZE = String.raw`\d+(\.\d+)?\s*([kKmMgGtT]?i?[bB]|[kKmMgGtT])`;
+const SIZE = String.raw`(\d+\.?\d*|\.\d+)\s*([kmgt]i?b?|b)`;
 
 export function fieldsOf(trans: TranslationBundle): IField[] {
   return [
@@ -128,35 +128,35 @@ export function fieldsOf(trans: TranslationBundle): IField[] {
       option: '--cpu',
       label: trans.__('CPUs'),
       placeholder: '1',
-      pattern: /^\d+(\.\d+)?$/,
+      pattern: /^(\d*[1-9]\d*\.?\d*|0?\.[1-9]\d*)$/,
       rule: trans.__('a number of at least 0.1, e.g. 8')
     },
     {
       option: '--memory',
       label: trans.__('Memory'),
       placeholder: '4G',
-      pattern: new RegExp(`^${SIZE}(\\.\\.${SIZE})?$`),
+      pattern: new RegExp(`^${SIZE}(\\s*\\.\\.\\s*${SIZE})?$`, 'i'),
       rule: trans.__('a size with its unit, e.g. 32G or 8G..64G')
     },
     {
       option: '--gpu',
       label: trans.__('GPUs'),
       placeholder: '0',
-      pattern: /^(\d+|[\w-]+(:\d+)?)$/,
+      pattern: /^(\d+(\.0*)?|[a-z][\w .-]*(:\d+)?)$/i,
       rule: trans.__('a number or a name, e.g. 1 or L4:2')
     },
     {
       option: '--retries',
       label: trans.__('Retries'),
       placeholder: '0',
-      pattern: /^\d+$/,
+      pattern: /^\d+(\.0*)?$/,
       rule: trans.__('a whole number, e.g. 3')
     },
     {
       option: '--timeout',
       label: trans.__('Time limit'),
       placeholder: trans.__('none'),
-      pattern: /^(\d+(\.\d+)?[smhd]?)+$/,
+      pattern: /^(\d[\d.]*\s*(d|h|m(in)?|s)\s*)*(\d[\d.]*\s*)?$/,
       rule: trans.__('a time, e.g. 90s, 10m or 1h30m')
     },
     {
