@@ -70,7 +70,8 @@ export function duration(seconds: number | null | undefined): string {
     [86400, 'day'],
     [3600, 'hour'],
     [60, 'minute'],
-    [1, 'second']
+    [1, 'second'],
+    [0.001, 'millisecond']
   ];
   const [size, unit] = units.find(([least]) => seconds >= least) ?? units[3];
   return (seconds / size).toLocaleString(undefined, {

@@ -64,7 +64,7 @@ function Machine({ machine, model, trans, act }: ISectionProps & { machine: IMac
   const points = model.copy.history.machines.get(machine.id) ?? [];
   const { now } = model;
   const facts = [
-    machine.layer,
+    machine.layer !== machine.type && machine.layer,
     machine.spot && trans.__('spot'),
     machine.started !== null && trans.__('%1 old', duration(now - machine.started))
   ];
@@ -117,6 +117,8 @@ export function CostSection(props: ISectionProps): JSX.Element {
   const { model, trans } = props;
   const { cost, spending } = model.copy;
   const others = spending?.others;
+  const days = spending?.days ?? [];
+  const ran = days.map(({ runs }, i) => runs > 0 || i === 0).lastIndexOf(true);
   return (
     <>
       <Today {...props} />
@@ -139,7 +141,7 @@ export function CostSection(props: ISectionProps): JSX.Element {
           <Bars
             title={trans.__('Ended, by day')}
             trans={trans}
-            sums={spending.days.map(sum => ({ ...sum, name: day(sum.day) }))}
+            sums={days.slice(0, ran + 1).map(sum => ({ ...sum, name: day(sum.day) }))}
           />
         </>
       )}
