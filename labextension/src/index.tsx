@@ -163,7 +163,7 @@ class StatusItem extends ReactWidget {
           this._activeChanged.emit();
         }
       }
-    });
+    }, this);
   }
 
   get isActive(): boolean {

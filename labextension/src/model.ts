@@ -6,22 +6,16 @@ import { Copy, IAbsence, INews, IRun, Refusal, RunState, Wire } from './wire';
 
 /** What the panel can say about the pool; its `data-state`. */
 export type PanelState =
-  | 'no-server'
-  | 'no-pool'
-  | 'connecting'
-  | 'live'
-  | 'stale'
-  | 'error'
-  | 'stopping'
-  | 'empty';
+  'no-server' | 'no-pool' | 'connecting' | 'live' | 'stale' | 'error' | 'stopping' | 'empty';
 
 const ENDED: ReadonlySet<RunState> = new Set<RunState>(['done', 'failed', 'cancelled', 'lost']);
 const STALE_S = 3;
 /** A pool that is still there after this does not stop. */
 const STOPPING_MS = 15_000;
-/** While nobody looks at the panel, the status bar is content with this. */
+/** For the status bar, while nobody looks at the panel. */
 const GLANCE_MS = 10_000;
 const CURIOUS_MS = 30_000;
+const FIRST_MS = 5000; // a page that comes looks once whether something runs
 const ABSENT_MS = 30_000;
 
 export function isActive(run: IRun): boolean {
@@ -243,7 +237,7 @@ export class ComputeModel implements IDisposable {
   private _ahead = 0;
   private _refusal: Refusal | null = null;
   private _resuming = false;
-  private _curiousUntil = 0;
+  private _curiousUntil = performance.now() + FIRST_MS;
   private _stopping: number | null = null;
   private _told: PanelState = 'connecting';
   private _waiting: (() => void)[] = [];

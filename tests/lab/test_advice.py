@@ -1,6 +1,8 @@
-"""What a run was advised is used by the next one, and an idle machine counts down."""
+"""What runs have told is used: their advice in the form, the start of a machine for the next."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -52,13 +54,24 @@ def test_advice_is_applied_in_the_form_whose_keys_are_those_of_any_form(screen: 
     name.press("Enter")
     expect(dialog).to_have_count(0)
     screen.wait_for_end(1)
-    assert screen.source(1) == f"%%remote --memory {size} --name 'two words' # mind\n6 * 7" or (
-        screen.source(1) == f'%%remote --memory {size} --name "two words" # mind\n6 * 7'
-    )
+    assert screen.source(1) == f'%%remote --memory {size} --name "two words" # mind\n6 * 7'
     expect(screen.cell(1).locator("[data-jc-run]")).to_have_attribute("data-jc-state", "done")
 
+
+def test_an_idle_machine_counts_down_and_a_new_one_is_expected(screen: Screen) -> None:
+    screen.open("machine.ipynb", [LOAD, "%%remote --memory 500M\n6 * 7"])
+    screen.run(0)
+    screen.run(1)
+    screen.wait_for_end(1)
     panel = screen.open_panel()
     machine = panel.locator("li[data-machine-id]")
     expect(machine.locator("[data-value=idle_s]")).to_contain_text("idle for", timeout=MS)
     expect(machine.locator("[data-value=ends]")).to_have_text("ends in 10 min")
     screen.shot("idle")
+    machine.locator("[data-command=stop]").click()
+    screen.page.locator(".jp-Dialog").get_by_role("button", name="Stop").click()
+    expect(machine).to_have_count(0, timeout=MS)
+    screen.run(1)
+    # The first machine has told how long it takes.
+    expect(screen.cell(1)).to_contain_text(re.compile(r"starting local → ready in ~\d+ s"))
+    screen.wait_for_end(1)
