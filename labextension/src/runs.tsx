@@ -162,7 +162,9 @@ function Words({ run, trans, now }: IRowProps): JSX.Element {
   if (isActive(run)) {
     return (
       <div className="jc-Words">
-        <Value name="reason">{run.reason}</Value> <Value name="waited">{clock(now - run.created)}</Value>
+        <Value name="reason">{run.reason}</Value>
+        {run.reason && ' · '}
+        <Value name="waited">{clock(now - run.created)}</Value>
       </div>
     );
   }
