@@ -18,6 +18,7 @@ class Panel:
         self.machines: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.facts: dict[str, Any] = {}
+        self.spending: dict[str, Any] = {}
         self.total: Points = {}
         self.points: dict[tuple[str, str], Points] = {}
         self.fine_since = 0
@@ -38,13 +39,15 @@ class Panel:
         self._take(found["samples"])
         self._forget(second)
         self.facts = {name: found[name] for name in ("cost", "totals", "omitted")}
+        self.spending = found.get("spending", self.spending)
         self.cursor = found["cursor"]
         return found
 
     def shown(self) -> dict[str, Any]:
         """Return all that is equal in two panels that have seen the same."""
         total = _known(self.total)
-        return {"machines": self.machines, "runs": self.runs, "facts": self.facts, "total": total}
+        facts = {**self.facts, "spending": self.spending}
+        return {"machines": self.machines, "runs": self.runs, "facts": facts, "total": total}
 
     def series(self, after: int) -> dict[tuple[str, str], Points]:
         """Return every subject's samples after a second."""

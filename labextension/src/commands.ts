@@ -9,7 +9,7 @@ import { findCell, lineOf, runBelow, runCell, runOfCell, showCell } from './cell
 import { askForCell } from './dialog';
 import { ComputeModel } from './model';
 import { computeIcon, PANEL_ID } from './panel';
-import { IRun } from './wire';
+import { IAsk, IRun } from './wire';
 
 /** The command behind each button of the panel, by the button's `data-command`. */
 export const COMMANDS: Record<string, string> = {
@@ -125,7 +125,11 @@ async function runCellRemotely({ app, model, trans, tracker }: IContext): Promis
   if (!panel || !cell || !isCode(cell)) {
     throw new Error(trans.__('Choose a code cell first.'));
   }
-  const order = await askForCell(cell.model.sharedModel.getSource(), model.wire.layers(), trans);
+  const last = isCodeCellModel(cell.model) ? runOfCell(cell.model) : '';
+  const advised = (): Partial<IAsk> | null => model.copy.runs.get(last)?.receipt?.advised ?? null;
+  const news = last ? model.news() : Promise.resolve();
+  const facts = { layers: model.wire.layers(), advised: news.then(advised) };
+  const order = await askForCell(cell.model.sharedModel.getSource(), facts, trans);
   if (order) {
     cell.model.sharedModel.setSource(order.source);
     if (order.run) {
