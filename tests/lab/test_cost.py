@@ -31,7 +31,6 @@ def pool(lab_home: Home) -> Iterator[None]:
     yield
     process.communicate()
     assert process.returncode == 0
-    places.journal().unlink()
 
 
 def value(place: Locator, name: str) -> Locator:
