@@ -69,6 +69,7 @@ class Scaler:
         self._numbers = itertools.count(1)
         self._invitation = ""
         self._failures: dict[str, int] = {}
+        self._took_s: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._demand: Callable[[], Mapping[str, int]]
         self._give_up: Callable[[str, str], None]
@@ -117,6 +118,7 @@ class Scaler:
         if machine is not None and machine.state == "starting":
             machine.state = "ready"
             self._failures.pop(machine.offer.layer, None)
+            self._took_s[machine.offer.layer] = self._clock.monotonic() - machine.launched
 
     def left(self, machine_id: str) -> None:
         """The scheduler has lost a machine's connection. It is ended, and replaced on demand."""
@@ -178,6 +180,14 @@ class Scaler:
         if any(machine.state == "starting" for machine in machines):
             return f"starting {layer}{again}"
         return f"{layer} is being replaced" if machines else f"waiting for {layer} to start"
+
+    def start_s(self, offer: Offer) -> float | None:
+        """Return how long it takes until there is such a machine; 0 if there is one.
+
+        That is what the layer's last one took; None if there has been none.
+        """
+        ready = {machine.offer for machine in self.machines.values() if machine.state == "ready"}
+        return 0.0 if offer in ready else self._took_s.get(offer.layer)
 
     async def close(self) -> None:
         """End all machines, and return once they are gone."""

@@ -152,6 +152,35 @@ export async function runBelow(panel: NotebookPanel, code: string): Promise<void
   await NotebookActions.run(panel.content, panel.sessionContext);
 }
 
+/** Put a new code cell below the one with the id, below the active one if there is none. */
+function insertBelow(panel: NotebookPanel, id: string, code: string): void {
+  const { content } = panel;
+  const found = content.widgets.findIndex(cell => cell.model.id === id);
+  const index = (found < 0 ? content.activeCellIndex : found) + 1;
+  content.model?.sharedModel.insertCell(index, { cell_type: 'code', source: code });
+  content.activeCellIndex = index;
+}
+
+/** Let kernels do so: that is how *Insert* of `%compute ask` works. */
+export function takeInsertions(tracker: INotebookTracker): void {
+  const listen = (panel: NotebookPanel): void => {
+    const { sessionContext } = panel;
+    const register = (): void =>
+      sessionContext.session?.kernel?.registerCommTarget('jupyter-compute:insert', (comm, opened) => {
+        const { cell, text } = opened.content.data;
+        // Of several pages on one kernel, the one where the button was pressed.
+        if (document.hasFocus()) {
+          insertBelow(panel, String(cell), String(text));
+          comm.send({ inserted: true });
+        }
+      });
+    sessionContext.kernelChanged.connect(register);
+    register();
+  };
+  tracker.forEach(panel => listen(panel));
+  tracker.widgetAdded.connect((_, panel) => listen(panel));
+}
+
 /** Run one cell, in a kernel that has the magics. */
 export async function runCell(panel: NotebookPanel, cell: Cell): Promise<void> {
   const { content, sessionContext } = panel;

@@ -14,6 +14,7 @@ import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/tran
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { ISignal, Signal } from '@lumino/signaling';
 import React from 'react';
+import { takeInsertions } from './cells';
 import { addCommands, COMMANDS } from './commands';
 import { CurrencyFormat, money, setCurrencyFormat } from './figures';
 import { ComputeModel } from './model';
@@ -61,6 +62,9 @@ function activate(
   };
   const panel = new ComputePanel({ model, trans, act, memory });
   addCommands({ app, model, trans, tracker });
+  if (tracker) {
+    takeInsertions(tracker);
+  }
   for (const command of ['open', 'ask', 'cancel', 'stop-pool', 'refresh']) {
     palette?.addItem({ command: COMMANDS[command], category: trans.__('Compute') });
   }
