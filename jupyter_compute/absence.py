@@ -22,8 +22,8 @@ NOT_LIVE = {
         "`jupyter compute doctor` shows what it is doing",
     ),
     "other-version": (
-        "the pool service has another version than this server",
-        "`jupyter compute stop` ends it; restart the server if it is older",
+        "the pool service has another version than this Jupyter",
+        "`jupyter compute stop` ends it; restart the server and the kernel if they are older",
     ),
 }
 """Every way in which there is no pool to speak to: sentence and hint."""

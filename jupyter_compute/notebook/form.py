@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets
 from IPython.display import display
 
+from ..absence import NOT_LIVE
 from ..ask import format_cpu, format_memory, format_time
 from ..errors import AskError, ComputeError
 from . import defaults, draft, insertion, plan, session, submission
@@ -29,6 +30,9 @@ _STEPS = {
     "memory": tuple(f"{2**n}G" for n in range(11)),
 }
 _FIRST = {"cpu": "1", "memory": "4G"}
+_AGAIN_S = 1.0
+_TRIES = 20
+_PATIENCE_S = 2.0
 _CODE = "font-family:var(--jp-code-font-family,monospace);user-select:all;white-space:pre-wrap"
 _PLAIN = "white-space:normal;line-height:1.4"
 _PROBLEM = f"{_PLAIN};color:var(--jp-error-color1,#c62828)"
@@ -38,9 +42,9 @@ def show(options: Options) -> None:
     """Show the form, its fields filled with the options that are given."""
     texts = {name: defaults.text(options, name) for name in NAMES}
     if not hasattr(shell(), "kernel"):
-        line = _read(texts).line
-        print(f"{line}\n{_offer(options)[0]}")  # noqa: T201 - what was asked for
-        shell().set_next_input(line)
+        found = _read(texts)
+        print(f"{found.line}\n{_offer(found)[0]}")  # noqa: T201 - what was asked for
+        shell().set_next_input(found.line)
         return
     form = _Form(texts)
     bundle = dict(form.box._repr_mimebundle_())
@@ -59,10 +63,11 @@ class _Form:
         self._lock = threading.RLock()
         self._following = False
         self._asking = False
+        self._newer = threading.Event()
         self._draft = _read(texts)
         self._controls = {name: _control(name, texts[name]) for name in NAMES}
         self._sliders = {name: _slider(name, steps) for name, steps in _STEPS.items()}
-        self._problems = {name: _place("jc-problem") for name in NAMES}
+        self._problems = {name: _place(f"jc-problem-{name}") for name in NAMES}
         self._offer = _place("jc-offer")
         self._line = _place("jc-line")
         self._said = _place("jc-said")
@@ -145,6 +150,7 @@ class _Form:
                 self._offer.value = ""
                 return
             self._offer.value = _markup("asking the pool…")
+            self._newer.set()
             if not self._asking:
                 self._asking = True
                 call = contextvars.copy_context().run
@@ -152,15 +158,30 @@ class _Form:
 
     def _ask(self) -> None:
         """Show the offer for the newest draft, not in the way of anything else."""
+        tries = 0
         while True:
+            self._newer.clear()
             asked = self._draft
-            told, refused = ("", False) if asked.problems else _offer(asked.options)
+            late = threading.Timer(_PATIENCE_S, self._say_late, (asked,))
+            late.daemon = True
+            late.start()
+            told, refused, known = _offer(asked) if not asked.problems else ("", True, True)
             with self._lock:
+                late.cancel()
                 if asked is self._draft:
-                    self._asking = False
                     self._offer.value = _markup(told, _PROBLEM if refused else _PLAIN)
-                    self._enable(not (refused or asked.problems))
-                    return
+                    self._enable(not refused)
+                    tries += 1
+                    if known or tries == _TRIES:
+                        self._asking = False
+                        return
+            # While the first machine of a layer starts, nothing tells how long that takes.
+            self._newer.wait(_AGAIN_S)
+
+    def _say_late(self, asked: Draft) -> None:
+        with self._lock:
+            if asked is self._draft and "asking" in self._offer.value:
+                self._offer.value = _markup(": ".join(["asking the pool", *NOT_LIVE["silent"]]))
 
     def _enable(self, fine: bool) -> None:
         self._keep.disabled = self._insert.disabled = not fine
@@ -227,19 +248,20 @@ def _read(texts: dict[str, str]) -> Draft:
     return draft.read(texts, usual, session.ask_of(usual)["layer"])
 
 
-def _offer(options: Options) -> tuple[str, bool]:
-    """Return what the ask would get, and whether it is refused."""
+def _offer(found: Draft) -> tuple[str, bool, bool]:
+    """Return what the ask would get, whether it is refused, and whether all of it is known."""
     try:
-        answer = session.client().plan(session.ask_of(session.resolve(options)))
+        answer = session.client().plan(session.ask_of(session.resolve(found.options)))
     except AskError as refusal:
         offers = ", ".join(map(_describe, refusal.nearest))
-        return f"{refusal}\nnearest: {offers}" if offers else str(refusal), True
+        return f"{refusal}\nnearest: {offers}" if offers else str(refusal), True, True
     except ComputeError as error:
-        return str(error), False
+        return str(error), False, True
     took = answer["start_s"]
-    ready = "" if took is None else f", ready in about {format_time(took)}"
-    ready = ", on a machine that is ready" if took == 0 else ready
-    return "\n".join([plan.where(answer) + ready, *answer["notes"]]), False
+    start = "a machine is ready" if took == 0 else f"ready in about {format_time(took or 0)}"
+    start = "its start-up time is not known yet" if took is None else start
+    told = "\n".join([f"{plan.where(answer)}; {start}", *answer["notes"]])
+    return told, False, took is not None
 
 
 def _describe(offer: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from ..ask import format_cpu, format_memory, format_money, format_time
 from ..model import ENDED, Receipt
 from .progress import Progress, grouped
 
-__all__ = ["Status", "describe_receipt", "outcome_name"]
+__all__ = ["Status", "clock", "describe_receipt", "outcome_name"]
 
 _MOST_NOTES = 20
 _LONGEST_NOTE = 200
@@ -141,7 +141,7 @@ class Status:
             return parts + self.progress.words()
         sample = self._sample
         if sample:
-            parts.append(_clock(sample["elapsed_s"]))
+            parts.append(clock(sample["elapsed_s"]))
         if sample.get("cpu_used") is not None:
             of = f"/{format_cpu(self.cpu)}" if self.cpu else ""
             parts.append(f"cpu {sample['cpu_used']:.1f}{of}")
@@ -207,8 +207,9 @@ def _ending(event: dict[str, Any]) -> str:
     return f"✗ {name} after {receipt}" if receipt and wire["machine"] else f"✗ {name}"
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
+def clock(seconds: float) -> str:
+    """Return a duration as a clock shows it."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
