@@ -46,7 +46,7 @@ class Dashboard:
 
     def __init__(self) -> None:
         self.watch = Watch(self._take)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._cancelled: set[str] = set()
         self._banner, self._now = ipywidgets.HTML(), ipywidgets.HTML()
         self._ended, self._costs = ipywidgets.HTML(), ipywidgets.HTML()
@@ -80,10 +80,15 @@ class Dashboard:
 
     def close(self) -> None:
         """Show it no more, and end its thread."""
-        self._cease()
-        if self.box.comm is not None:
+        with self._lock:
+            self._cease()
+            if self.box.comm is None:
+                return
+            self._pool.close()
+            for rows in (self._runs, self._machines):
+                rows.show({}, None)
             _close(self.box)
-            self._handle.update({"text/plain": _MOVED}, raw=True)
+        self._handle.update({"text/plain": _MOVED}, raw=True)
 
     def _begin(self) -> None:
         with self._lock:
@@ -106,9 +111,13 @@ class Dashboard:
 
     def _take(self, sight: Sight) -> None:
         """Show what has been seen. Only what differs is sent."""
-        if self.box.comm is None:
-            self._cease()
-            return
+        with self._lock:
+            if self.box.comm is None:
+                self._cease()
+            else:
+                self._put(sight)
+
+    def _put(self, sight: Sight) -> None:
         fresh = sight.state in {"live", "empty"}
         # So that a front end can tell a pool at rest from a kernel that is busy.
         beat = f'<i hidden data-beat="{int(sight.now) // _BEAT_S}"></i>'

@@ -27,7 +27,7 @@ _IDLE_S = 5.0
 
 _CURIOUS_S = 10.0
 _PATIENCE_S = 2.0
-_LATE_S = 3.0
+_LATE_S = 2.0
 _STOPPING_S = 15.0
 """A pool that goes on answering after this does not stop."""
 
