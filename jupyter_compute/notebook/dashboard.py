@@ -15,7 +15,7 @@ from IPython.display import display
 
 from ..model import ENDED
 from . import figures
-from .output import shell
+from .output import of_no_cell, shell
 from .watch import Sight, Watch
 
 __all__ = ["Dashboard", "show"]
@@ -37,7 +37,7 @@ def show() -> None:
     """Show the dashboard here, and no longer where it was."""
     for former in _current:
         former.close()
-    _current[:] = [Dashboard()]
+    _current[:] = [of_no_cell(Dashboard)]
     _current[0].display()
 
 
@@ -93,7 +93,7 @@ class Dashboard:
     def _begin(self) -> None:
         with self._lock:
             if not self.watch.running:
-                self.watch.start()
+                of_no_cell(self.watch.start)
                 shell().events.register("pre_run_cell", self.watch.wake)
 
     def _cease(self) -> None:
@@ -170,9 +170,9 @@ class _Action:
         self._first = _button(label)
         self._yes, self._no = _button("Stop", "danger"), _button("No")
         self._asked = ipywidgets.HTML()
-        self._first.on_click(lambda _: self._ask())
-        self._yes.on_click(lambda _: self._do())
-        self._no.on_click(lambda _: self._back())
+        self._first.on_click(lambda _: of_no_cell(self._ask))
+        self._yes.on_click(lambda _: of_no_cell(self._do))
+        self._no.on_click(lambda _: of_no_cell(self._back))
         self.box = ipywidgets.HBox([self._first])
 
     def allow(self, allowed: bool) -> None:

@@ -16,7 +16,7 @@ from ..errors import AskError, ComputeError
 from . import defaults, draft, insertion, plan, session, submission
 from .draft import FIELDS, Draft
 from .options import Options
-from .output import shell
+from .output import of_no_cell, shell
 from .tables import money
 
 __all__ = ["NAMES", "show"]
@@ -46,7 +46,7 @@ def show(options: Options) -> None:
         print(f"{found.line}\n{_offer(found)[0]}")  # noqa: T201 - what was asked for
         shell().set_next_input(found.line)
         return
-    form = _Form(texts)
+    form = of_no_cell(lambda: _Form(texts))
     bundle = dict(form.box._repr_mimebundle_())
     bundle["text/plain"] = form.fallback()
     display(bundle, raw=True)
@@ -81,8 +81,8 @@ class _Form:
             control.observe(lambda _, name=name: self._changed(name), "value")
         for name, slider in self._sliders.items():
             slider.observe(lambda _, name=name: self._moved(name), "value")
-        self._keep.on_click(lambda _: self._use_as_default())
-        self._insert.on_click(lambda _: self._put())
+        self._keep.on_click(lambda _: of_no_cell(self._use_as_default))
+        self._insert.on_click(lambda _: of_no_cell(self._put))
         rows = [self._row(name) for name in NAMES]
         buttons = ipywidgets.HBox([self._keep, self._insert])
         self.box = ipywidgets.VBox([*rows, self._offer, self._line, buttons, self._said])

@@ -159,6 +159,9 @@ function insertBelow(panel: NotebookPanel, id: string, code: string): void {
   const index = (found < 0 ? content.activeCellIndex : found) + 1;
   content.model?.sharedModel.insertCell(index, { cell_type: 'code', source: code });
   content.activeCellIndex = index;
+  content.mode = 'edit';
+  const cell = content.activeCell;
+  void cell?.ready.then(() => cell.editor?.setCursorPosition({ line: code.split('\n').length - 1, column: 0 }));
 }
 
 /** Let kernels do so: that is how *Insert* of `%compute ask` works. */
