@@ -9,12 +9,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import chromium
 import environment
 
 
 def main() -> int:
     """Return 0 if every check passed. One that fails does not keep the others from running."""
     python = environment.prepare("test")
+    chromium.provide(python)
     checks: list[list[str]] = [
         ["-m", "ruff", "check"],
         ["-m", "ruff", "format", "--check"],

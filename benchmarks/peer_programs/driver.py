@@ -46,14 +46,18 @@ class Peer(Protocol):
     def hand_over(self, array: Any) -> Any:
         """Return what is passed to `call` for the array: itself, or what stands for it."""
 
+    def stop(self) -> None:
+        """End everything that was started."""
+
+
+class Canceller(Peer, Protocol):
+    """A library that can end a task which is running."""
+
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Start the function on a worker; return what `cancel` takes."""
 
     def cancel(self, task: Any) -> None:
         """Make the running task end."""
-
-    def stop(self) -> None:
-        """End everything that was started."""
 
 
 # What the workers run. Imports are inside: not every library sends what a function refers to.
@@ -147,7 +151,7 @@ def arrays(peer: Peer, repeat: int) -> Found:
         del array, handed
 
 
-def cancels(peer: Peer, repeat: int) -> Found:
+def cancels(peer: Canceller, repeat: int) -> Found:
     """Yield the times from the cancelling of a busy loop until its process uses no CPU."""
     for _ in range(repeat):
         with tempfile.TemporaryDirectory() as directory:
@@ -197,7 +201,7 @@ def check(holds: bool) -> None:
         raise RuntimeError("the library returned something else than the value")
 
 
-def run(peer: Peer, work: str, repeat: int, start: float) -> Found:
+def run(peer: Any, work: str, repeat: int, start: float) -> Found:
     """Return the findings of a work, one at a time."""
     works: dict[str, Callable[[], Found]] = {
         "cold-start": lambda: first_result(peer, start),

@@ -14,7 +14,7 @@ from parsl.providers import LocalProvider
 
 
 class Parsl:
-    """Python apps. Way: ``prefetch`` (workers' managers take tasks ahead)."""
+    """Python apps, which cannot be cancelled. Way: ``prefetch`` (workers' managers take tasks ahead)."""
 
     def start(self, way: str) -> None:
         """Start interchange and manager."""
@@ -47,14 +47,6 @@ class Parsl:
     def hand_over(self, array: Any) -> Any:
         """Pass the array in the call."""
         return array
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Start the app."""
-        return self._made(function)(*arguments)
-
-    def cancel(self, task: Any) -> None:
-        """Fail: Parsl has no such thing."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """End manager and interchange."""

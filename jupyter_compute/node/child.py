@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import threadpoolctl
@@ -328,7 +329,7 @@ def _written_out() -> list[str]:
 def _buffering() -> list[Any]:
     """Return the files that may hold something back, text before the bytes it becomes."""
     found: list[Any] = [sys.__stdout__, sys.__stderr__]
-    if any(_is_written(int(name)) for name in os.listdir("/dev/fd")):  # noqa: PTH208 - plain names
+    if any(_is_written(int(file.name)) for file in Path("/dev/fd").iterdir()):
         # isinstance() would run code of the user's own.
         objects = [o for o in gc.get_objects() if issubclass(type(o), io.IOBase)]
         for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):

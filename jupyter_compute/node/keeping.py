@@ -105,7 +105,7 @@ class Keeping:
         return value if found is None else found[1]
 
 
-def _shape(value: object) -> str:
+def _shape(value: Any) -> str:
     """Return how large a value is, in its own terms: ``"1000 x 20 float64"``, ``"7 items"``."""
     if is_in_place(value) or isinstance(value, str | bytes | int | float):
         return ""
@@ -115,7 +115,7 @@ def _shape(value: object) -> str:
             sides = " x ".join(map(str, shape)) or "scalar"
             dtype = getattr(value, "dtype", None)
             return sides if dtype is None else f"{sides} {dtype}"[:80]
-        count = len(value)  # type: ignore[arg-type]
+        count = len(value)
     except Exception:  # noqa: BLE001 - any object's own code may run here
         return ""
     return f"{count} item{'' if count == 1 else 's'}"

@@ -41,14 +41,9 @@ def children(pid: int) -> list[int]:
             return []
     found: list[int] = []
     with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - ten times a second
-            with (
-                contextlib.suppress(OSError),
-                open(  # noqa: PTH123 - ten times a second
-                    f"/proc/{pid}/task/{thread}/children"
-                ) as file,
-            ):
-                found += map(int, file.read().split())
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (thread / "children").read_text().split())
     return found
 
 
@@ -88,10 +83,8 @@ def _usage_of(pid: int) -> tuple[int, float]:
         process = psutil.Process(pid)
         times = process.cpu_times()
         return process.memory_info().rss, times.user + times.system
-    with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123 - ten times a second
-        resident = int(file.read().split()[1]) * _PAGE
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - ten times a second
-        fields = file.read().rpartition(")")[2].split()
+    resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     # utime, stime, and those of children that have been waited for: proc_pid_stat(5)
     return resident, sum(map(int, fields[11:15])) / _TICK
 

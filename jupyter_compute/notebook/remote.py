@@ -20,8 +20,8 @@ from .options import Options, from_keywords
 from .stack import catch_of, noted, stacked
 
 if TYPE_CHECKING:
-    from .inplace import InPlaceMap
     from .map import Map
+    from .plainmap import PlainMap
     from .run import Run
     from .source import Errors
     from .status import Status
@@ -98,7 +98,7 @@ class RemoteFunction(Generic[P, R]):
         errors: Errors = "raise",
         chunk: int | Literal["auto"] = "auto",
         window: int | None = None,
-    ) -> Map[R] | InPlaceMap[R]:
+    ) -> Map[R] | PlainMap[R]:
         """Run the function for many items, and return an iterator over the results.
 
         It is lazy: nothing is sent before the first result is asked for, and the iterables
@@ -144,10 +144,10 @@ class RemoteFunction(Generic[P, R]):
         except (AskError, TypeError, ValueError) as refusal:
             raise shown(refusal.with_traceback(None)) from None
         if INSIDE in os.environ:
-            from . import inplace
+            from . import plainmap
 
             _tell_in_place(self.__name__)
-            return inplace.make_map(self.function, source, request)
+            return plainmap.make_map(self.function, source, request)
         return make_map(self.function, self._resolved(), source, request, self.caught)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -28,6 +28,7 @@ from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.lanes import Crew, Lane
 from jupyter_compute.pool.record import Run, died, outcome_of, sample_event, state_event
+from jupyter_compute.pool.turns import Turns
 
 __all__ = ["Maps"]
 
@@ -35,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_FAILURES = 3
 """So many lanes in a row that end before they have done anything end the map."""
-
-_ROOM_S = 0.05
-"""Until then a newcomer has a machine, if there is room, and a lane its next items, if it gets any."""
 
 _MUTE_S = 5.0
 """A machine that has not ended a cancelled lane this long after it should have never will."""
@@ -68,10 +66,12 @@ class Maps:
         self._rehearse = rehearse
         self._crews: dict[str, Crew] = {}
         self._executor: Executor
+        self._turns: Turns
 
     def attach(self, executor: Executor) -> None:
         """Set where lanes go."""
         self._executor = executor
+        self._turns = Turns(self._crews, executor)
 
     def owns(self, attempt: str) -> bool:
         """Tell whether the attempt is, or was, a lane of one of these maps."""
@@ -124,7 +124,7 @@ class Maps:
             if not lane.machine_id:
                 self._withdraw(crew, lane)
             elif envelope["outcome"] == "ok":
-                self._dismiss(lane)
+                self._turns.dismiss(lane)
             else:
                 self._executor.control(lane.id, "kill")
         crew.items = envelope.pop("items")
@@ -160,7 +160,7 @@ class Maps:
         for crew in self._crews.values():
             for lane in crew.lanes.values():
                 if lane.machine_id == machine_id and lane.ready and not lane.leaving:
-                    self._dismiss(lane)
+                    self._turns.dismiss(lane)
 
     # reported by the executor -----------------------------------------------------
 
@@ -234,36 +234,11 @@ class Maps:
 
     def tick(self) -> None:
         """Send lanes home that have nothing to do, or that others have waited for long enough."""
-        now = self._clock.monotonic()
-        for crew in list(self._crews.values()):
-            for lane in list(crew.lanes.values()):
-                if lane.idle:
-                    lane.idle_since = lane.idle_since or now
-                    if now - lane.idle_since > TIMERS.lane_idle_s:
-                        self._dismiss(lane)
-            self._give_way(crew, now)
+        self._turns.tick(self._clock.monotonic())
 
     def make_room(self) -> None:
         """Have lanes that stay without work go soon, if a newcomer turns out to wait for them."""
-        loop = asyncio.get_running_loop()
-        loop.call_later(_ROOM_S, lambda: loop.call_later(_ROOM_S, self._clear, self._idle()))
-
-    def _idle(self) -> dict[str, int]:
-        """Return the lanes without work that others wait for, and how much work each has had."""
-        found: dict[str, int] = {}
-        for crew in self._crews.values():
-            own = sum(not lane.machine_id for lane in crew.lanes.values())
-            if self._executor.demand() > own:
-                idle = (lane for lane in crew.lanes.values() if lane.idle)
-                found.update((lane.id, lane.turns) for lane in idle)
-        return found
-
-    def _clear(self, before: Mapping[str, int]) -> None:
-        for attempt, turns in self._idle().items():
-            if before.get(attempt) == turns:
-                _, lane = self._find(attempt)
-                assert lane is not None
-                self._dismiss(lane)
+        self._turns.make_room()
 
     def close(self) -> None:
         """Let the notebooks go that wait for results."""
@@ -339,28 +314,10 @@ class Maps:
             return
         self._serve(crew)
 
-    def _dismiss(self, lane: Lane) -> None:
-        """Let a lane end once it has done what it was given."""
-        lane.leaving = True
-        self._executor.control(lane.id, "tell", {"op": "finish"})
-
     def _withdraw(self, crew: Crew, lane: Lane) -> None:
         """Forget a lane that has no machine."""
         self._executor.withdraw(lane.id)
         del crew.lanes[lane.id]
-
-    def _give_way(self, crew: Crew, now: float) -> None:
-        """Let the oldest lane go, if other runs, or larger items, wait for what it has."""
-        working = [lane for lane in crew.lanes.values() if lane.ready and not lane.leaving]
-        most = max((lane.memory for lane in working), default=0)
-        alike = (lane for lane in crew.lanes.values() if lane.memory <= most)
-        waiting = [lane for lane in alike if not lane.machine_id]
-        others = self._executor.demand() - len(waiting)
-        if not working or others <= 0 or crew.turn_ends is None:
-            crew.turn_ends = now + TIMERS.lane_turn_s
-        elif now > crew.turn_ends:
-            self._dismiss(min(working, key=lambda lane: lane.n))
-            crew.turn_ends = now + TIMERS.tick_s
 
     def _end_if_empty(self, crew: Crew) -> None:
         if crew.lanes or crew.conclusion is None:

@@ -10,12 +10,12 @@ from typing import Any, Generic, TypeVar
 
 from .source import Request, Source
 
-__all__ = ["InPlaceMap", "make_map"]
+__all__ = ["PlainMap", "make_map"]
 
 R = TypeVar("R")
 
 
-class InPlaceMap(Generic[R]):
+class PlainMap(Generic[R]):
     """The results of a function for many items, made one by one as they are asked for.
 
     Parameters
@@ -52,7 +52,7 @@ class InPlaceMap(Generic[R]):
         self._arguments = iter(())
 
 
-class SizedInPlaceMap(InPlaceMap[R]):
+class SizedPlainMap(PlainMap[R]):
     """A map over so many items as its containers have."""
 
     def __init__(self, function: Callable[..., Any], source: Source, request: Request) -> None:
@@ -63,9 +63,9 @@ class SizedInPlaceMap(InPlaceMap[R]):
         return self._total
 
 
-def make_map(function: Callable[..., Any], source: Source, request: Request) -> InPlaceMap[Any]:
+def make_map(function: Callable[..., Any], source: Source, request: Request) -> PlainMap[Any]:
     """Return the map that has not begun yet."""
-    kind: type[InPlaceMap[Any]] = InPlaceMap if source.total is None else SizedInPlaceMap
+    kind: type[PlainMap[Any]] = PlainMap if source.total is None else SizedPlainMap
     return kind(function, source, request)
 
 
