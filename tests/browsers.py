@@ -27,8 +27,8 @@ TOKEN = "a-token-for-tests"
 PATIENCE_S = 60.0
 LOAD = "%load_ext jupyter_compute"
 
-_SHOTS = os.environ.get("JUPYTER_COMPUTE_SHOTS")
-"""Read here, as homes have no such variable."""
+KEPT = os.environ.get("JUPYTER_COMPUTE_SHOTS")
+"""Where pictures go. Read here, as homes have no such variable."""
 
 _FLAGS = (
     "--no-sandbox",
@@ -282,8 +282,8 @@ class Screen:
 
     def shot(self, name: str) -> None:
         """Keep a picture, if somebody wants to look at it (``JUPYTER_COMPUTE_SHOTS``)."""
-        if _SHOTS:
-            self.page.screenshot(path=Path(_SHOTS) / f"{name}.png")
+        if KEPT:
+            self.page.screenshot(path=Path(KEPT) / f"{name}.png")
 
     def close(self) -> None:
         """Close the tab and all that belongs to it."""

@@ -33,6 +33,7 @@ _FIRST = {"cpu": "1", "memory": "4G"}
 _AGAIN_S = 1.0
 _TRIES = 20
 _PATIENCE_S = 2.0
+_ASKING = "asking the pool…"
 _CODE = "font-family:var(--jp-code-font-family,monospace);user-select:all;white-space:pre-wrap"
 _PLAIN = "white-space:normal;line-height:1.4"
 _PROBLEM = f"{_PLAIN};color:var(--jp-error-color1,#c62828)"
@@ -64,6 +65,7 @@ class _Form:
         self._following = False
         self._asking = False
         self._newer = threading.Event()
+        self._late = threading.Timer(0, self._say_late)
         self._draft = _read(texts)
         self._controls = {name: _control(name, texts[name]) for name in NAMES}
         self._sliders = {name: _slider(name, steps) for name, steps in _STEPS.items()}
@@ -149,12 +151,7 @@ class _Form:
             if found.problems:
                 self._offer.value = ""
                 return
-            self._offer.value = _markup("asking the pool…")
-            self._newer.set()
-            if not self._asking:
-                self._asking = True
-                call = contextvars.copy_context().run
-                threading.Thread(target=call, args=(self._ask,), daemon=True).start()
+            self._begin_to_ask()
 
     def _ask(self) -> None:
         """Show the offer for the newest draft, not in the way of anything else."""
@@ -162,12 +159,8 @@ class _Form:
         while True:
             self._newer.clear()
             asked = self._draft
-            late = threading.Timer(_PATIENCE_S, self._say_late, (asked,))
-            late.daemon = True
-            late.start()
             told, refused, known = _offer(asked) if not asked.problems else ("", True, True)
             with self._lock:
-                late.cancel()
                 if asked is self._draft:
                     self._offer.value = _markup(told, _PROBLEM if refused else _PLAIN)
                     self._enable(not refused)
@@ -178,10 +171,22 @@ class _Form:
             # While the first machine of a layer starts, nothing tells how long that takes.
             self._newer.wait(_AGAIN_S)
 
-    def _say_late(self, asked: Draft) -> None:
+    def _begin_to_ask(self) -> None:
+        self._offer.value = _markup(_ASKING)
+        self._late.cancel()
+        self._late = threading.Timer(_PATIENCE_S, self._say_late)
+        self._late.daemon = True
+        self._late.start()
+        self._newer.set()
+        if not self._asking:
+            self._asking = True
+            call = contextvars.copy_context().run
+            threading.Thread(target=call, args=(self._ask,), daemon=True).start()
+
+    def _say_late(self) -> None:
         with self._lock:
-            if asked is self._draft and "asking" in self._offer.value:
-                self._offer.value = _markup(": ".join(["asking the pool", *NOT_LIVE["silent"]]))
+            if self._offer.value == _markup(_ASKING):
+                self._offer.value = _markup(": ".join([_ASKING, *NOT_LIVE["silent"]]))
 
     def _enable(self, fine: bool) -> None:
         self._keep.disabled = self._insert.disabled = not fine

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, expect
 
-from browsers import LOAD, PATIENCE_S, Screen
+from browsers import KEPT, LOAD, PATIENCE_S, Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -18,7 +18,9 @@ WATCHERS = "sum(t.name == 'jupyter-compute-watch' for t in __import__('threading
 
 
 def shots(screen: Screen, name: str) -> None:
-    """Keep pictures in both themes."""
+    """Keep pictures in both themes, if somebody wants to look at them."""
+    if not KEPT:
+        return
     for short, theme in reversed(THEMES.items()):
         screen.execute("apputils:change-theme", theme=theme)
         expect(screen.page.locator("body")).to_have_attribute("data-jp-theme-name", theme)
