@@ -20,6 +20,7 @@ from jupyter_compute import places
 from jupyter_compute.model import Offer, Receipt, RunSpec, SystemClock
 from jupyter_compute.pool import scaler
 from jupyter_compute.pool.api import make_server
+from jupyter_compute.pool.costs import DAYS, Costs
 from jupyter_compute.pool.events import EventLog
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.machines import Machines
@@ -28,7 +29,8 @@ from jupyter_compute.pool.state import State
 from jupyter_compute.pool.telemetry import Telemetry
 
 HASH = "0" * 32
-OFFER = Offer("ec2", "r7i.2xlarge", cpu=8, memory=64 * 10**9, usd_per_hour=0.5292)
+PRICE = 0.5292
+OFFER = Offer("ec2", "r7i.2xlarge", cpu=8, memory=64 * 10**9, usd_per_hour=PRICE)
 PER_MACHINE = 4
 """Runs on each machine, as long as there are enough."""
 
@@ -55,10 +57,11 @@ class Crowd:
         for number in range(machines):
             self._add_machine(number)
         self.machines = Machines(
-            self.scaler, self.active, self.telemetry, self.clock, lambda _: None
+            self.scaler, self.active, self.telemetry, self.clock, lambda _: None, lambda _: None
         )
+        self.costs = Costs(self.journal, self.clock, self.scaler.machines, self.active)
         self.state = State(
-            self.machines, self.active, self.telemetry, self.journal, self.cost, self.clock
+            self.machines, self.active, self.telemetry, self.journal, self.costs, self.clock
         )
         on_machines = min(machines * PER_MACHINE, runs)
         over = (runs - on_machines) // 3
@@ -69,27 +72,19 @@ class Crowd:
             elif number < on_machines + over:
                 self.end(run)
 
-    def cost(self) -> dict[str, Any]:
-        """Return what the machines cost."""
-        return {
-            "usd_per_hour": 0.5292 * len(self.scaler.machines),
-            "today": 1.25,
-            "budget_day": None,
-        }
-
     def place(self, run: Run, machine_id: str) -> None:
         """Let a run begin on a machine."""
         run.machine_id, run.machine, run.state = machine_id, OFFER.type, "running"
         run.started = run.attempt_started = self._now - self._rng.uniform(1, 600)
-        run.reason = f"on {OFFER.type}"
+        run.reason, run.usd_per_hour = f"on {OFFER.type}", PRICE / PER_MACHINE
 
-    def end(self, run: Run) -> None:
+    def end(self, run: Run, days_ago: int = 0, usd: float = 0.0123) -> None:
         """Let a run end."""
-        run.state, run.finished = "done", self._now - self._rng.uniform(1, 600)
+        run.state, run.finished = "done", self._now - self._rng.uniform(1, 600) - days_ago * 86400
         run.reason, run.machine_id = "the attempt succeeded", None
         run.receipt = Receipt(
             *(12.345, 61.2, 1, "ec2", OFFER.type, 2.0, 16 * 10**9),
-            *(1.58, 9_876_543_210, 0.0123, "--memory 12G would do (saves 31 %)"),
+            *(1.58, 9_876_543_210, usd, "--memory 12G would do (saves 31 %)"),
         )
         self.journal.begin(run.id, run.spec.to_wire(), run.to_record())
         self.journal.ended(run.id, run.to_record(), "ok", {})
@@ -111,11 +106,18 @@ class Crowd:
             }
             self.telemetry.add(self.clock.now() - ago, name, used)
 
+    def remember(self, days: int) -> None:
+        """Let one run of each of the last days have ended."""
+        for ago in range(1, days):
+            run = self._run(10**7 + ago, self.journal.path.parent)
+            self.end(run, ago, round(self._rng.uniform(0.2, 2), 2))
+
     def close(self) -> None:
         """Close the journal."""
         self.journal.close()
 
     def _use(self, run: Run) -> dict[str, float]:
+        run.look_at_cost(self.clock.now())
         run.cpu_used = self._rng.uniform(0.5, 2)
         run.memory_used = self._rng.randrange(10**9, 10**10)
         run.memory_peak = max(run.memory_peak or 0, int(run.memory_used))
@@ -192,6 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jc-crowd-") as directory:
         crowd = Crowd(options.machines, options.runs, Path(directory))
+        crowd.remember(DAYS - 2)
         for ago in range(300, 0, -1):
             crowd.sample(ago)
         asyncio.run(serve(crowd))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -11,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+EXTENSION = ROOT / "jupyter_compute" / "labextension"
+"""The compiled JupyterLab extension. An installation builds it if it is not there."""
 
 
 def prepare(extra: str) -> Path:
@@ -24,8 +27,9 @@ def prepare(extra: str) -> Path:
         sys.exit(f"jupyter-compute needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     python = Path(sys.executable) if sys.prefix != sys.base_prefix else _own_environment()
     stamp = python.parent.parent / f"jupyter-compute-{extra}.stamp"
-    wanted = _fingerprint()
+    wanted = fingerprint(ROOT)
     if not (stamp.is_file() and stamp.read_text() == wanted):
+        shutil.rmtree(EXTENSION, ignore_errors=True)
         print(f"Installing into {python.parent.parent} (a minute or two, once) ...", flush=True)
         _provide_pip(python)
         project = ["--editable", f"{ROOT}[{extra}]", "--constraint", str(ROOT / "constraints.txt")]
@@ -45,10 +49,18 @@ def _own_environment() -> Path:
     return python
 
 
-def _fingerprint() -> str:
-    digest = hashlib.sha256(str(ROOT).encode())
-    for name in ("pyproject.toml", "constraints.txt"):
-        digest.update((ROOT / name).read_bytes())
+def fingerprint(root: Path) -> str:
+    """Return what changes with everything that an installation of the clone depends on.
+
+    Python's own sources are not among it: they are used where they are.
+    """
+    front = root / "labextension"
+    sources = [path for part in ("src", "style", "schema") for path in (front / part).rglob("*.*")]
+    settings = [front / name for name in ("package.json", "tsconfig.json", "yarn.lock")]
+    digest = hashlib.sha256(str(root).encode())
+    for path in [root / "pyproject.toml", root / "constraints.txt", *settings, *sorted(sources)]:
+        digest.update(f"\0{path.relative_to(root)}\0".encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

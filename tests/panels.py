@@ -15,7 +15,8 @@ class Panel(Mirror):
     def shown(self) -> dict[str, Any]:
         """Return all that is equal in two panels that have seen the same."""
         total = _known(self.total)
-        return {"machines": self.machines, "runs": self.runs, "facts": self.facts, "total": total}
+        facts = {**self.facts, "spending": self.spending}
+        return {"machines": self.machines, "runs": self.runs, "facts": facts, "total": total}
 
     def series(self, after: int) -> dict[tuple[str, str], Points]:
         """Return every subject's samples after a second."""

@@ -25,6 +25,7 @@ class Mirror:
         self.machines: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.facts: dict[str, Any] = {}
+        self.spending: dict[str, Any] = {}
         self.total: Points = {}
         self.points: dict[tuple[str, str], Points] = {}
         self.fine_since = 0
@@ -45,6 +46,7 @@ class Mirror:
         self._take(found["samples"])
         self._forget(second)
         self.facts = {name: found[name] for name in ("cost", "totals", "omitted")}
+        self.spending = found.get("spending", self.spending)
         self.cursor = found["cursor"]
         return found
 

@@ -58,6 +58,13 @@ class Journal:
     path : path
         Made if it is not there. One that cannot be read is moved aside, which `notes` says.
 
+    Attributes
+    ----------
+    notes : list of str
+        What somebody should know about it.
+    endings : int
+        How many ends have been written since it was opened: `spending` changes with it.
+
     Raises
     ------
     PoolError
@@ -67,6 +74,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: list[str] = []
+        self.endings = 0
         try:
             self._db = _open(path)
         except sqlite3.OperationalError as error:
@@ -147,6 +155,7 @@ class Journal:
             self._end_attempt(db, run_id, record["attempt"], outcome, usage, now)
             remember(db, code, record)
             self.kept.add(record)
+        self.endings += 1
 
     def collected(self, run_id: str) -> None:
         """Write down that the results of an ended run are not needed any more."""

@@ -39,7 +39,7 @@ _MUTE_S = 5.0
 """A machine that has not ended a cancelled attempt this long after it should have never will."""
 
 _REASON_S = 5.0
-"""It is found out why a run waits at most this often."""
+"""The scheduler is asked why a run waits at most this often."""
 
 
 class Life:
@@ -187,9 +187,9 @@ class Life:
                 self.cancel(run, "kill")
             elif run in self._suspects:
                 continue
-            elif run.waits and now - run.explained >= _REASON_S:
+            elif run.waits and ((why := no_machine(run)) or now - run.explained >= _REASON_S):
                 run.explained = now
-                self._explain(run, no_machine(run))
+                self._explain(run, why)
         self.maps.tick()
 
     def fail_waiting(self, layer: str, message: str) -> None:

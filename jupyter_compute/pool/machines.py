@@ -36,6 +36,8 @@ class Machines:
     clock : Clock
     leave : callable
         Called with the id of a machine that maps must leave when their lanes have a moment.
+    ends : callable
+        From a machine to the UTC second at which it ends if nothing is done until then, or None.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Machines:
         telemetry: Telemetry,
         clock: Clock,
         leave: Callable[[str], None],
+        ends: Callable[[Machine], float | None],
     ) -> None:
         self._scaler = scaler
         self._active = active
         self._telemetry = telemetry
         self._clock = clock
         self._leave = leave
+        self._ends = ends
         self._drainer: Drainer
         self._busy_until: dict[str, float] = {}
 
@@ -72,7 +76,10 @@ class Machines:
         return self._scaler.to_wire(
             self._telemetry.latest,
             lambda machine_id: counts.get(machine_id, 0),
-            lambda machine: self._idle_s(machine, counts.get(machine.id, 0)),
+            lambda machine: {
+                "idle_s": self._idle_s(machine, counts.get(machine.id, 0)),
+                "ends": self._ends(machine),
+            },
         )
 
     def used(self, machine_id: str | None) -> None:

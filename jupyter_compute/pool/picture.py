@@ -52,6 +52,8 @@ class Scene:
         What every answer tells in full.
     sampled : sequence of str
         The ids of the runs that have samples; all machines have some.
+    seldom : mapping
+        What an answer tells when it has changed, all of it; a few thousand bytes at most.
     """
 
     time: float
@@ -59,6 +61,7 @@ class Scene:
     runs: Sequence[Item]
     facts: Mapping[str, Any]
     sampled: Sequence[str] = ()
+    seldom: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -139,13 +142,17 @@ class Picture:
         self._machines = _Table()
         self._runs = _Table()
         self._scene = Scene(0.0, (), (), {})
+        self._seldom_changed = 0
 
     def show(self, scene: Scene) -> None:
         """Take in what is to be seen now; `rings` have been brought up to it before."""
-        self._scene = scene
         revision = self._revision + 1
         news = self._machines.show(scene.machines, revision)
-        if self._runs.show(scene.runs, revision) or news:
+        news = self._runs.show(scene.runs, revision) or news
+        if scene.seldom != self._scene.seldom:
+            self._seldom_changed, news = revision, True
+        self._scene = scene
+        if news:
             self._revision = revision
 
     def answer(self, since: str) -> bytes:
@@ -184,6 +191,7 @@ class Picture:
 
         return {
             **self._frame(False),
+            **(self._scene.seldom if self._seldom_changed > revision else {}),
             "machines": self._machines.since(revision),
             "runs": self._runs.since(revision),
             "gone": {
@@ -196,6 +204,7 @@ class Picture:
     def _whole(self) -> bytes:
         frame = {
             **self._frame(True),
+            **self._scene.seldom,
             "machines": self._machines.since(0),
             "runs": self._runs.since(0),
             "gone": {"machines": [], "runs": []},

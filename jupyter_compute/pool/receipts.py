@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jupyter_compute.ask import refuse
@@ -63,12 +63,6 @@ class Receipts:
         use = Use(run.state == "done", receipt.run_s, *peaks)
         return advise(use, asked, history, self._offers(receipt.layer))
 
-    def today(self, active: Iterable[Run]) -> float | None:
-        """Return the dollars of today: of the runs that ended today, and of those going on."""
-        rows = self._journal.spending(day_of(self._clock.now()))
-        unknown = any(total.usd_unknown for _, total in rows)
-        return add((None if unknown else sum(total.usd for _, total in rows), _usd(active)))
-
     def costs(self, since: float, by: str, active: Sequence[Run]) -> dict[str, Any]:
         """Return the sums of the receipts since the beginning of a day, as JSON.
 
@@ -96,12 +90,8 @@ class Receipts:
             "by": by,
             "groups": [{by: name, **sums.to_wire()} for name, sums in groups.items()],
             "total": total.to_wire(),
-            "active": {"runs": len(active), "usd": _usd(active)},
+            "active": {"runs": len(active), "usd": add(run.usd for run in active)},
         }
-
-
-def _usd(runs: Iterable[Run]) -> float | None:
-    return add(run.usd for run in runs)
 
 
 def _asked(run: Run, receipt: Receipt) -> Asked:

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import os
+import statistics
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_FAILURES = 3
 """Machines of a layer that may fail to start in a row before waiting runs are failed."""
+
+_STARTS = 5
+"""How long the next machine of a layer takes to start is told from so many before it."""
 
 _END_S = 10.0
 _POLL_S = 0.02
@@ -69,7 +75,7 @@ class Scaler:
         self._numbers = itertools.count(1)
         self._invitation = ""
         self._failures: dict[str, int] = {}
-        self._took_s: dict[str, float] = {}
+        self._starts_s: dict[str, deque[float]] = {}
         self._woken = asyncio.Event()
         self._demand: Callable[[], Mapping[str, int]]
         self._give_up: Callable[[str, str], None]
@@ -117,8 +123,10 @@ class Scaler:
         machine = self.machines.get(machine_id)
         if machine is not None and machine.state == "starting":
             machine.state = "ready"
-            self._failures.pop(machine.offer.layer, None)
-            self._took_s[machine.offer.layer] = self._clock.monotonic() - machine.launched
+            layer = machine.offer.layer
+            self._failures.pop(layer, None)
+            starts_s = self._starts_s.setdefault(layer, deque(maxlen=_STARTS))
+            starts_s.append(self._clock.monotonic() - machine.launched)
 
     def left(self, machine_id: str) -> None:
         """The scheduler has lost a machine's connection. It is ended, and replaced on demand."""
@@ -172,22 +180,27 @@ class Scaler:
                 await self._launch_one(name)
 
     def why_none(self, layer: str) -> str:
-        """Return what keeps the layer from having a ready machine; empty if it has one."""
+        """Return what keeps the layer from having a ready machine; empty if it has one.
+
+        For one that starts it says when it will be ready, if earlier ones tell.
+        """
         machines = [m for m in self.machines.values() if m.offer.layer == layer]
         if any(machine.state == "ready" for machine in machines):
             return ""
         again = f" (attempt {1 + self._failures[layer]})" if self._failures.get(layer) else ""
-        if any(machine.state == "starting" for machine in machines):
-            return f"starting {layer}{again}"
+        starting = [machine.launched for machine in machines if machine.state == "starting"]
+        if starting:
+            return f"starting {layer}{again}{self._ready_in(layer, min(starting))}"
         return f"{layer} is being replaced" if machines else f"waiting for {layer} to start"
 
     def start_s(self, offer: Offer) -> float | None:
         """Return how long it takes until there is such a machine; 0 if there is one.
 
-        That is what the layer's last one took; None if there has been none.
+        That is the median of the layer's last ones; None if there has been none.
         """
         ready = {machine.offer for machine in self.machines.values() if machine.state == "ready"}
-        return 0.0 if offer in ready else self._took_s.get(offer.layer)
+        took_s = [0.0] if offer in ready else self._starts_s.get(offer.layer, ())
+        return statistics.median(took_s) if took_s else None
 
     async def close(self) -> None:
         """End all machines, and return once they are gone."""
@@ -200,6 +213,15 @@ class Scaler:
                     break
                 await asyncio.sleep(_POLL_S)
             self.machines.pop(machine.id, None)
+
+    def _ready_in(self, layer: str, launched: float) -> str:
+        """Return when a machine will be ready; nothing if unknown, or if it is late already."""
+        starts_s = self._starts_s.get(layer)
+        if not starts_s:
+            return ""
+        left_s = launched + statistics.median(starts_s) - self._clock.monotonic()
+        step = 1 if left_s <= 5 else 5
+        return f" → ready in ~{step * math.ceil(left_s / step)} s" if left_s > 0 else ""
 
     async def _mind(self, layer: Layer) -> None:
         """See which machines of the layer are gone or late, and end those that must."""
@@ -242,7 +264,7 @@ class Scaler:
         self,
         usage: Callable[[str], Any],
         runs: Callable[[str], int],
-        idle_s: Callable[[Machine], float | None],
+        rest: Callable[[Machine], Mapping[str, float | None]],
     ) -> list[Any]:
         """Return the machines as clients see them.
 
@@ -252,12 +274,11 @@ class Scaler:
             From machine id to its last sample: time, CPUs and bytes used; or None.
         runs : callable
             From machine id to the number of runs on it.
-        idle_s : callable
-            From machine to the seconds for which nothing has run on it; or None.
+        rest : callable
+            From machine to what is known of its rest: for how long, and until when.
         """
         return [
-            self._wire(m, usage(m.id), runs(m.id)) | {"idle_s": idle_s(m)}
-            for m in self.machines.values()
+            self._wire(m, usage(m.id), runs(m.id)) | dict(rest(m)) for m in self.machines.values()
         ]
 
     def _wire(self, machine: Machine, used: Any, runs: int) -> dict[str, Any]:

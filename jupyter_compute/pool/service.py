@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -18,11 +19,11 @@ from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers.base import Layer
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
-from jupyter_compute.policy.cost import add
 from jupyter_compute.policy.fit import Grant, fit
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
+from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
@@ -31,7 +32,7 @@ from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs
-from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.pool.scaler import Machine, Scaler
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
 from jupyter_compute.pool.telemetry import Telemetry
@@ -71,9 +72,12 @@ class Service:
         self._engine = Engine(self)
         self._life.attach(self._engine, scaler.lose)
         active, leave = self._life.active, self._life.maps.leave
-        self.machines = Machines(scaler, active, self._telemetry, clock, leave)
+        self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
-        self.state = State(self.machines, active, self._telemetry, self._journal, self._cost, clock)
+        self._costs = Costs(self._journal, clock, scaler.machines, active)
+        self.state = State(
+            self.machines, active, self._telemetry, self._journal, self._costs, clock
+        )
         self._requests = 0
         self._started = clock.now()
         self._idle_since = clock.monotonic()
@@ -167,12 +171,12 @@ class Service:
 
     def status(self) -> Mapping[str, Any]:
         """Return machines, active runs, and what they cost."""
-        active = list(self._life.active.values())
+        active, costs = list(self._life.active.values()), self._costs.now()
         return {
             "machines": self.machines.to_wire(),
             "runs": [run.to_wire() for run in active],
-            "usd_per_hour": add(m.offer.usd_per_hour for m in self._scaler.machines.values()),
-            "today_usd": self._receipts.today(active),
+            "usd_per_hour": costs["usd_per_hour"],
+            "today_usd": costs["today"],
             "version": jupyter_compute.__version__,
             "pid": os.getpid(),
             "started": self._started,
@@ -265,14 +269,15 @@ class Service:
         cache = Cache(self._journal.cache, blobs, places.cache_dir(), limits, self._clock)
         return Stored(self._journal, self._life.active, blobs, cache, self._clock)
 
-    def _cost(self) -> Mapping[str, Any]:
-        """Return the dollars per hour and of today, each None if a price is not known."""
-        machines = self._scaler.machines.values()
-        return {
-            "usd_per_hour": add(machine.offer.usd_per_hour for machine in machines),
-            "today": self._receipts.today(list(self._life.active.values())),
-            "budget_day": None,
-        }
+    def _ends(self, machine: Machine) -> float | None:
+        """Return the UTC second at which an idle machine ends; None if it is not idle.
+
+        Those of this computer end with the pool.
+        """
+        if machine.state != "ready" or self._life.active or self._requests:
+            return None
+        idle_s = self._clock.monotonic() - self._idle_since
+        return round(self._clock.now() + max(0.0, self._idle_s - idle_s))
 
     def _run_ended(self, run: Run) -> None:
         try:
@@ -285,7 +290,8 @@ class Service:
         self._upkeep.run_ended()
 
     def _tick(self) -> None:
-        self._life.tick(lambda run: self._scaler.why_none(run.spec.layer))
+        why_none = functools.cache(self._scaler.why_none)  # the same for all that wait
+        self._life.tick(lambda run: why_none(run.spec.layer))
         self.machines.tick()
         self._upkeep.tick()
         if self._life.active or self._requests:

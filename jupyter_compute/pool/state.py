@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jupyter_compute.model import Clock
+from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.picture import Picture, Scene, fitting
@@ -43,7 +44,7 @@ _RECEIPT_FIELDS = (
 )
 
 
-_DOLLARS = frozenset({"usd", "usd_per_hour", "cost_usd", "today", "budget_day"})
+_DOLLARS = frozenset({"usd", "usd_per_hour", "cost_usd", "today", "active", "budget_day"})
 
 
 class State:
@@ -57,8 +58,7 @@ class State:
     telemetry : Telemetry
     journal : Journal
         Knows the runs that have ended before anybody looked.
-    cost : callable
-        Returns the dollars per hour, of today, and of today's budget.
+    costs : Costs
     clock : Clock
     """
 
@@ -68,14 +68,14 @@ class State:
         active: Mapping[str, Run],
         telemetry: Telemetry,
         journal: Journal,
-        cost: Callable[[], Mapping[str, Any]],
+        costs: Costs,
         clock: Clock,
     ) -> None:
         self._machines = machines
         self._active = active
         self._telemetry = telemetry
         self._journal = journal
-        self._cost = cost
+        self._costs = costs
         self._clock = clock
         self._picture = Picture()
         self._recent: deque[dict[str, Any]] | None = None
@@ -116,7 +116,7 @@ class State:
                 machines=machines,
                 runs=runs,
                 facts={
-                    "cost": _tidy(self._cost()),
+                    "cost": _tidy(self._costs.now()),
                     "totals": _tidy(self._totals(everything)),
                     "omitted": {
                         "machines": len(everything) - len(machines),
@@ -124,6 +124,7 @@ class State:
                     },
                 },
                 sampled=sampled,
+                seldom={"spending": self._costs.spending()},
             )
         )
 

@@ -1,11 +1,12 @@
 /** Cells of notebooks: which one a run came from, and the `%%remote` line at its top. */
 import { Cell, ICodeCellModel, isCodeCellModel } from '@jupyterlab/cells';
 import { INotebookTracker, NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
+import { TranslationBundle } from '@jupyterlab/translation';
 import { IAsk, IRun } from './wire';
 
 const MAGIC = '%%remote';
 /** Options of the magic that stand alone; all others are followed by a value. */
-const FLAGS = new Set(['--keep-partial', '--plan', '--quiet', '--help']);
+const FLAGS = new Set(['--keep-partial', '--cache', '--plan', '--quiet', '--help']);
 const WORD = /^\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)/;
 
 /** A `%%remote` line in parts: each option with its value as written, and the comment. */
@@ -45,7 +46,8 @@ export function readLine(source: string): ILine | null {
 export function writeLine(source: string, changes: ReadonlyMap<string, string>): string {
   const line = readLine(source);
   const options = new Map(line?.options);
-  for (const [name, value] of changes) {
+  for (const [name, text] of changes) {
+    const value = text.trim();
     if (value) {
       options.set(name, quote(value));
     } else {
@@ -67,17 +69,25 @@ function quote(value: string): string {
   return /[\s#"']/.test(value) ? (value.includes('"') ? `'${value}'` : `"${value}"`) : value;
 }
 
-/** Return the line that asks for what a run asked for, or for what it was advised to. */
-export function lineOf(run: IRun): string {
-  const ask: IAsk = { ...run.ask, ...run.receipt?.advised };
-  const changes = new Map([['--cpu', String(ask.cpu)]]);
-  if (ask.memory !== null) {
+/** Return the options that ask for this. */
+export function optionsOf(ask: Partial<IAsk>): Map<string, string> {
+  const options = new Map<string, string>();
+  if (ask.cpu) {
+    options.set('--cpu', String(ask.cpu));
+  }
+  if (ask.memory) {
     const high = ask.memory_high ? `..${exactMemory(ask.memory_high)}` : '';
-    changes.set('--memory', exactMemory(ask.memory) + high);
+    options.set('--memory', exactMemory(ask.memory) + high);
   }
   if (ask.gpu) {
-    changes.set('--gpu', String(ask.gpu));
+    options.set('--gpu', String(ask.gpu));
   }
+  return options;
+}
+
+/** Return the line that asks for what a run asked for, or for what it was advised to. */
+export function lineOf(run: IRun): string {
+  const changes = new Map([...optionsOf(run.ask), ...optionsOf(run.receipt?.advised ?? {})]);
   if (run.layer && run.layer !== 'local') {
     changes.set('--on', run.layer);
   }
@@ -98,6 +108,65 @@ function exactMemory(bytes: number): string {
     }
   }
   return `${bytes}B`;
+}
+
+/** A field of the form that writes such a line. */
+export interface IField {
+  option: string;
+  label: string;
+  placeholder: string;
+  /** All that the magic takes; anything else is marked, and keeps the form open. */
+  pattern: RegExp;
+  rule: string;
+}
+
+const SIZE = String.raw`(\d+\.?\d*|\.\d+)\s*([kmgt]i?b?|b)`;
+
+export function fieldsOf(trans: TranslationBundle): IField[] {
+  return [
+    {
+      option: '--cpu',
+      label: trans.__('CPUs'),
+      placeholder: '1',
+      pattern: /^(\d*[1-9]\d*\.?\d*|0?\.[1-9]\d*)$/,
+      rule: trans.__('a number of at least 0.1, e.g. 8')
+    },
+    {
+      option: '--memory',
+      label: trans.__('Memory'),
+      placeholder: '4G',
+      pattern: new RegExp(`^${SIZE}(\\s*\\.\\.\\s*${SIZE})?$`, 'i'),
+      rule: trans.__('a size with its unit, e.g. 32G or 8G..64G')
+    },
+    {
+      option: '--gpu',
+      label: trans.__('GPUs'),
+      placeholder: '0',
+      pattern: /^(\d+(\.0*)?|[a-z][\w .-]*(:\d+)?)$/i,
+      rule: trans.__('a number or a name, e.g. 1 or L4:2')
+    },
+    {
+      option: '--retries',
+      label: trans.__('Retries'),
+      placeholder: '0',
+      pattern: /^\d+(\.0*)?$/,
+      rule: trans.__('a whole number, e.g. 3')
+    },
+    {
+      option: '--timeout',
+      label: trans.__('Time limit'),
+      placeholder: trans.__('none'),
+      pattern: /^(\d[\d.]*\s*(d|h|m(in)?|s)\s*)*(\d[\d.]*\s*)?$/,
+      rule: trans.__('a time, e.g. 90s, 10m or 1h30m')
+    },
+    {
+      option: '--name',
+      label: trans.__('Name'),
+      placeholder: trans.__('first line of the code'),
+      pattern: /^.{1,200}$/,
+      rule: trans.__('a line of at most 200 characters')
+    }
+  ];
 }
 
 /** Return the id of the run whose status a cell shows last; empty if it shows none. */
@@ -150,38 +219,6 @@ export async function runBelow(panel: NotebookPanel, code: string): Promise<void
   NotebookActions.insertBelow(panel.content);
   panel.content.activeCell?.model.sharedModel.setSource(code);
   await NotebookActions.run(panel.content, panel.sessionContext);
-}
-
-/** Put a new code cell below the one with the id, below the active one if there is none. */
-function insertBelow(panel: NotebookPanel, id: string, code: string): void {
-  const { content } = panel;
-  const found = content.widgets.findIndex(cell => cell.model.id === id);
-  const index = (found < 0 ? content.activeCellIndex : found) + 1;
-  content.model?.sharedModel.insertCell(index, { cell_type: 'code', source: code });
-  content.activeCellIndex = index;
-  content.mode = 'edit';
-  const cell = content.activeCell;
-  void cell?.ready.then(() => cell.editor?.setCursorPosition({ line: code.split('\n').length - 1, column: 0 }));
-}
-
-/** Let kernels do so: that is how *Insert* of `%compute ask` works. */
-export function takeInsertions(tracker: INotebookTracker): void {
-  const listen = (panel: NotebookPanel): void => {
-    const { sessionContext } = panel;
-    const register = (): void =>
-      sessionContext.session?.kernel?.registerCommTarget('jupyter-compute:insert', (comm, opened) => {
-        const { cell, text } = opened.content.data;
-        // Of several pages on one kernel, the one where the button was pressed.
-        if (document.hasFocus()) {
-          insertBelow(panel, String(cell), String(text));
-          comm.send({ inserted: true });
-        }
-      });
-    sessionContext.kernelChanged.connect(register);
-    register();
-  };
-  tracker.forEach(panel => listen(panel));
-  tracker.widgetAdded.connect((_, panel) => listen(panel));
 }
 
 /** Run one cell, in a kernel that has the magics. */

@@ -2,14 +2,14 @@
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { Clipboard, Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import { Cell, isCodeCellModel } from '@jupyterlab/cells';
-import { INotebookTracker } from '@jupyterlab/notebook';
+import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon, refreshIcon } from '@jupyterlab/ui-components';
 import { findCell, lineOf, runBelow, runCell, runOfCell, showCell } from './cells';
 import { askForCell } from './dialog';
 import { ComputeModel } from './model';
 import { computeIcon, PANEL_ID } from './panel';
-import { IRun } from './wire';
+import { IAsk, IRun } from './wire';
 
 /** The command behind each button of the panel, by the button's `data-command`. */
 export const COMMANDS: Record<string, string> = {
@@ -125,7 +125,11 @@ async function runCellRemotely({ app, model, trans, tracker }: IContext): Promis
   if (!panel || !cell || !isCode(cell)) {
     throw new Error(trans.__('Choose a code cell first.'));
   }
-  const order = await askForCell(cell.model.sharedModel.getSource(), model.wire.layers(), trans);
+  const last = isCodeCellModel(cell.model) ? runOfCell(cell.model) : '';
+  const advised = (): Partial<IAsk> | null => model.copy.runs.get(last)?.receipt?.advised ?? null;
+  const news = last ? model.news() : Promise.resolve();
+  const facts = { layers: model.wire.layers(), advised: news.then(advised) };
+  const order = await askForCell(cell.model.sharedModel.getSource(), facts, trans);
   if (order) {
     cell.model.sharedModel.setSource(order.source);
     if (order.run) {
@@ -206,4 +210,36 @@ async function confirmed(trans: TranslationBundle, title: string, body: string, 
   const buttons = [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.warnButton({ label })];
   const { button } = await showDialog({ title, body, buttons });
   return button.accept;
+}
+
+/** Put a new code cell below the one with the id, below the active one if there is none. */
+function insertBelow(panel: NotebookPanel, id: string, code: string): void {
+  const { content } = panel;
+  const found = content.widgets.findIndex(cell => cell.model.id === id);
+  const index = (found < 0 ? content.activeCellIndex : found) + 1;
+  content.model?.sharedModel.insertCell(index, { cell_type: 'code', source: code });
+  content.activeCellIndex = index;
+  content.mode = 'edit';
+  const cell = content.activeCell;
+  void cell?.ready.then(() => cell.editor?.setCursorPosition({ line: code.split('\n').length - 1, column: 0 }));
+}
+
+/** Let kernels do so: that is how *Insert* of `%compute ask` works. */
+export function takeInsertions(tracker: INotebookTracker): void {
+  const listen = (panel: NotebookPanel): void => {
+    const { sessionContext } = panel;
+    const register = (): void =>
+      sessionContext.session?.kernel?.registerCommTarget('jupyter-compute:insert', (comm, opened) => {
+        const { cell, text } = opened.content.data;
+        // Of several pages on one kernel, the one where the button was pressed.
+        if (document.hasFocus()) {
+          insertBelow(panel, String(cell), String(text));
+          comm.send({ inserted: true });
+        }
+      });
+    sessionContext.kernelChanged.connect(register);
+    register();
+  };
+  tracker.forEach(panel => listen(panel));
+  tracker.widgetAdded.connect((_, panel) => listen(panel));
 }

@@ -3,9 +3,9 @@ import { Dialog, showDialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import React from 'react';
-import { readLine, unquote, writeLine } from './cells';
+import { fieldsOf, IField, optionsOf, readLine, unquote, writeLine } from './cells';
 import { memory, money, number } from './figures';
-import { ILayer, IOffer } from './wire';
+import { IAsk, ILayer, IOffer } from './wire';
 
 /** What the user wants done with the form. */
 export interface IOrder {
@@ -13,71 +13,20 @@ export interface IOrder {
   run: boolean;
 }
 
-interface IField {
-  option: string;
-  label: string;
-  placeholder: string;
-  /** What is valid; anything else is marked, and keeps the form open. */
-  pattern: RegExp;
-  rule: string;
-}
-
-const SIZE = String.raw`\d+(\.\d+)?\s*([kKmMgGtT]?i?[bB]|[kKmMgGtT])`;
-
-function fieldsOf(trans: TranslationBundle): IField[] {
-  return [
-    {
-      option: '--cpu',
-      label: trans.__('CPUs'),
-      placeholder: '1',
-      pattern: /^\d+(\.\d+)?$/,
-      rule: trans.__('a number of at least 0.1, e.g. 8')
-    },
-    {
-      option: '--memory',
-      label: trans.__('Memory'),
-      placeholder: '4G',
-      pattern: new RegExp(`^${SIZE}(\\.\\.${SIZE})?$`),
-      rule: trans.__('a size with its unit, e.g. 32G or 8G..64G')
-    },
-    {
-      option: '--gpu',
-      label: trans.__('GPUs'),
-      placeholder: '0',
-      pattern: /^(\d+|[\w-]+(:\d+)?)$/,
-      rule: trans.__('a number or a name, e.g. 1 or L4:2')
-    },
-    {
-      option: '--retries',
-      label: trans.__('Retries'),
-      placeholder: '0',
-      pattern: /^\d+$/,
-      rule: trans.__('a whole number, e.g. 3')
-    },
-    {
-      option: '--timeout',
-      label: trans.__('Time limit'),
-      placeholder: trans.__('none'),
-      pattern: /^(\d+(\.\d+)?[smhd]?)+$/,
-      rule: trans.__('a time, e.g. 90s, 10m or 1h30m')
-    },
-    {
-      option: '--name',
-      label: trans.__('Name'),
-      placeholder: trans.__('first line of the code'),
-      pattern: /^.{1,200}$/,
-      rule: trans.__('a line of at most 200 characters')
-    }
-  ];
+/** What is found out while the form is open. */
+export interface IFacts {
+  layers: Promise<ILayer[]>;
+  /** What the last run of the cell was advised to ask for. */
+  advised: Promise<Partial<IAsk> | null>;
 }
 
 /** Ask for what a cell needs; null if the user cancels. */
 export async function askForCell(
   source: string,
-  layers: Promise<ILayer[]>,
+  facts: IFacts,
   trans: TranslationBundle
 ): Promise<IOrder | null> {
-  const form = new Form(source, layers, trans);
+  const form = new Form(source, facts, trans);
   const write = Dialog.createButton({
     label: trans.__('Write Line'),
     caption: trans.__('Write the %1 line, do not run yet', '%%remote'),
@@ -91,28 +40,23 @@ export async function askForCell(
     focusNodeSelector: 'input[name="--cpu"]'
   });
   dialog.addClass('jc-Dialog');
-  for (;;) {
-    const { button } = await dialog.launch();
-    if (!button.accept) {
-      return null;
-    }
-    const wrong = form.wrong;
-    if (wrong === null) {
-      return { source: form.result, run: button.actions.includes('run') };
-    }
-    await showDialog({
-      title: trans.__('%1 is not right', wrong.label),
-      body: trans.__('It must be %1.', wrong.rule),
-      buttons: [Dialog.okButton()]
-    });
-    return askForCell(form.result, layers, trans);
+  const { button } = await dialog.launch();
+  const { wrong, result } = form;
+  if (!button.accept || wrong === null) {
+    return button.accept ? { source: result, run: button.actions.includes('run') } : null;
   }
+  await showDialog({
+    title: trans.__('%1 is not right', wrong.label),
+    body: trans.__('It must be %1.', wrong.rule),
+    buttons: [Dialog.okButton()]
+  });
+  return askForCell(result, facts, trans);
 }
 
 class Form extends ReactWidget {
   constructor(
     private _source: string,
-    private _layers: Promise<ILayer[]>,
+    private _facts: IFacts,
     private _trans: TranslationBundle
   ) {
     super();
@@ -125,15 +69,16 @@ class Form extends ReactWidget {
 
   /** The first field whose text is not valid. */
   get wrong(): IField | null {
-    const wrong = (field: IField): boolean => isWrong(field, this._changes.get(field.option) ?? '');
-    return fieldsOf(this._trans).find(wrong) ?? null;
+    const options = readLine(this.result)?.options;
+    const text = (field: IField): string => unquote(options?.get(field.option) ?? '');
+    return fieldsOf(this._trans).find(field => isWrong(field, text(field))) ?? null;
   }
 
   protected render(): JSX.Element {
     return (
       <Fields
         source={this._source}
-        layers={this._layers}
+        {...this._facts}
         trans={this._trans}
         onChange={changes => (this._changes = changes)}
       />
@@ -143,26 +88,34 @@ class Form extends ReactWidget {
   private _changes: ReadonlyMap<string, string> = new Map();
 }
 
-interface IFieldsProps {
+interface IFieldsProps extends IFacts {
   source: string;
-  layers: Promise<ILayer[]>;
   trans: TranslationBundle;
   onChange: (changes: ReadonlyMap<string, string>) => void;
 }
 
-function Fields({ source, layers, trans, onChange }: IFieldsProps): JSX.Element {
+function Fields({ source, layers, advised, trans, onChange }: IFieldsProps): JSX.Element {
   const [changes, setChanges] = React.useState<ReadonlyMap<string, string>>(new Map());
   const [known, setKnown] = React.useState<ILayer[] | null>(null);
+  const [advice, setAdvice] = React.useState<ReadonlyMap<string, string>>(new Map());
   React.useEffect(() => {
     layers.then(setKnown).catch(() => setKnown([]));
-  }, [layers]);
-  const set = (option: string, value: string): void => {
-    const next = new Map(changes).set(option, value.trim());
+    advised.then(ask => setAdvice(optionsOf(ask ?? {}))).catch(() => undefined);
+  }, [layers, advised]);
+  const change = (next: ReadonlyMap<string, string>): void => {
     setChanges(next);
     onChange(next);
   };
-  const written = readLine(source)?.options;
-  const text = (option: string): string => changes.get(option) ?? unquote(written?.get(option) ?? '');
+  const set = (option: string, value: string): void => change(new Map(changes).set(option, value));
+  const line = readLine(source)?.options;
+  const written = (option: string): string => unquote(line?.get(option) ?? '');
+  const text = (option: string): string => changes.get(option) ?? written(option);
+  const advises = [...advice];
+  const follow = (all: boolean): void => {
+    const next = new Map(changes);
+    advises.forEach(([name, value]) => next.set(name, all ? value : written(name)));
+    change(next);
+  };
   const names = [...new Set([...(known ?? []).map(layer => layer.name), text('--on')])].filter(Boolean);
   return (
     <form className="jc-Form" onSubmit={event => event.preventDefault()}>
@@ -172,10 +125,10 @@ function Fields({ source, layers, trans, onChange }: IFieldsProps): JSX.Element 
           <input
             name={field.option}
             className="jp-mod-styled"
-            defaultValue={text(field.option)}
+            value={text(field.option)}
             placeholder={field.placeholder}
             title={field.rule}
-            aria-invalid={isWrong(field, text(field.option))}
+            aria-invalid={isWrong(field, text(field.option).trim())}
             onChange={event => set(field.option, event.target.value)}
           />
         </label>
@@ -194,6 +147,16 @@ function Fields({ source, layers, trans, onChange }: IFieldsProps): JSX.Element 
           ))}
         </select>
       </label>
+      {advises.some(([name, value]) => written(name) !== value) && (
+        <label className="jc-Advised" data-value="advised">
+          <input
+            type="checkbox"
+            checked={advises.every(([name, value]) => text(name) === value)}
+            onChange={event => follow(event.target.checked)}
+          />
+          {trans.__('Use advised: %1', advises.map(option => option.join(' ')).join(' '))}
+        </label>
+      )}
       <p className="jc-Offer" role="status" data-value="offer">
         {describeOffer(text, known, trans)}
       </p>
@@ -202,10 +165,6 @@ function Fields({ source, layers, trans, onChange }: IFieldsProps): JSX.Element 
       </code>
     </form>
   );
-}
-
-function isWrong(field: IField, text: string): boolean {
-  return text !== '' && !/[{$]/.test(text) && !field.pattern.test(text);
 }
 
 /** Say which machine the ask would get, and for how much. */
@@ -231,6 +190,10 @@ function describeOffer(
   return fitting.length
     ? trans.__('%1: %2 CPUs, %3, %4/h', offer.type, ...facts)
     : trans.__('No offer is large enough; the largest is %1: %2 CPUs, %3, %4/h', offer.type, ...facts);
+}
+
+function isWrong(field: IField, text: string): boolean {
+  return text !== '' && !/[{$]/.test(text) && !field.pattern.test(text);
 }
 
 function bytesOf(size: string): number {

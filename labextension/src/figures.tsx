@@ -70,7 +70,8 @@ export function duration(seconds: number | null | undefined): string {
     [86400, 'day'],
     [3600, 'hour'],
     [60, 'minute'],
-    [1, 'second']
+    [1, 'second'],
+    [0.001, 'millisecond']
   ];
   const [size, unit] = units.find(([least]) => seconds >= least) ?? units[3];
   return (seconds / size).toLocaleString(undefined, {
@@ -79,6 +80,12 @@ export function duration(seconds: number | null | undefined): string {
     unitDisplay: 'short',
     maximumFractionDigits: size === 1 && seconds < 10 ? 1 : 0
   });
+}
+
+/** A date like 2026-11-23, in any time zone. */
+export function day(date: string): string {
+  const options = { weekday: 'short', month: 'short', day: 'numeric', timeZone: 'UTC' } as const;
+  return new Date(`${date}T00:00Z`).toLocaleDateString(undefined, options);
 }
 
 export type CurrencyFormat = 'symbol' | 'code';
@@ -189,6 +196,28 @@ export function Spark(props: {
       <path className="jc-Area" d={area.join('') || 'M0 0'} />
       <path className="jc-Curve" d={line.join('') || 'M0 0'} />
     </svg>
+  );
+}
+
+/** A curve with what it says now. */
+export function Curve(props: {
+  label: string;
+  name: string;
+  text: string;
+  points: readonly Point[];
+  column: 1 | 2;
+  most: number;
+  now: number;
+}): JSX.Element {
+  const { label, name, text, ...curve } = props;
+  return (
+    <div>
+      <div className="jc-Line">
+        <span>{label}</span>
+        <Value name={name}>{text}</Value>
+      </div>
+      <Spark label={`${label}: ${text}`} {...curve} />
+    </div>
   );
 }
 

@@ -14,14 +14,16 @@ import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/tran
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { ISignal, Signal } from '@lumino/signaling';
 import React from 'react';
-import { takeInsertions } from './cells';
-import { addCommands, COMMANDS } from './commands';
+import { addCommands, COMMANDS, takeInsertions } from './commands';
 import { CurrencyFormat, money, setCurrencyFormat } from './figures';
 import { ComputeModel } from './model';
 import { computeIcon, ComputePanel, PANEL_ID } from './panel';
 import { Wire } from './wire';
 
 const PLUGIN = 'jupyter-compute:plugin';
+const WARNED = 'jupyter-compute:warned';
+/** Without it a notification is only counted. */
+const TOAST = { autoClose: 10_000 } as const;
 
 const plugin: JupyterFrontEndPlugin<void> = {
   id: PLUGIN,
@@ -57,7 +59,7 @@ function activate(
   const model = new ComputeModel(new Wire(app.serviceManager.serverSettings));
   const act = (command: string, id: string): void => {
     app.commands.execute(COMMANDS[command], { id }).catch((error: unknown) => {
-      Notification.error(error instanceof Error ? error.message : String(error));
+      Notification.error(error instanceof Error ? error.message : String(error), TOAST);
     });
   };
   const panel = new ComputePanel({ model, trans, act, memory });
@@ -72,7 +74,7 @@ function activate(
   if (registry === null) {
     app.shell.add(panel, 'right', { rank: 900, type: 'Compute' });
   } else {
-    void followSettings(registry, app, panel, model, trans);
+    void followSettings(registry, app, panel, warnOfCost(model, memory, trans), trans);
   }
   const item = new StatusItem(model, trans, () => act('open', ''));
   statusBar?.registerStatusItem('jupyter-compute:status', {
@@ -90,39 +92,60 @@ async function followSettings(
   registry: ISettingRegistry,
   app: JupyterFrontEnd,
   panel: ComputePanel,
-  model: ComputeModel,
+  warn: (above: number) => void,
   trans: TranslationBundle
 ): Promise<void> {
-  let [side, warnAt, warned] = ['', 0, ''];
+  let side = '';
   const place = (wanted: string): void => {
     if (wanted !== side) {
       side = wanted;
       app.shell.add(panel, side, { rank: 900, type: 'Compute' });
     }
   };
-  model.changed.connect(() => {
-    const { today, budget_day: budget } = model.copy.cost;
-    const day = new Date().toDateString();
-    if (warnAt && budget && today !== null && today >= (warnAt / 100) * budget && warned !== day) {
-      warned = day;
-      Notification.warning(trans.__('%1 of the budget of %2 are spent today.', money(today), money(budget)));
-    }
-  });
   try {
     const settings = await registry.load(PLUGIN);
     const apply = (): void => {
       place(String(settings.get('side').composite));
       panel.interval = Number(settings.get('interval').composite);
       setCurrencyFormat(settings.get('currency').composite as CurrencyFormat);
-      warnAt = Number(settings.get('budgetWarning').composite);
-      panel.update();
+      const above = Number(settings.get('warnAbove').composite);
+      panel.warning = { above, keep: usd => settings.set('warnAbove', usd) };
+      warn(above);
     };
     settings.changed.connect(apply);
     apply();
   } catch (error) {
     place('right');
-    Notification.warning(trans.__('The settings of Compute cannot be read: %1', String(error)));
+    Notification.warning(trans.__('The settings of Compute cannot be read: %1', String(error)), TOAST);
   }
+}
+
+/** Return what sets from which cost of a day on to warn; it is said once a day and amount. */
+function warnOfCost(
+  model: ComputeModel,
+  memory: IStateDB | null,
+  trans: TranslationBundle
+): (above: number) => void {
+  let [least, said] = [0, ''];
+  const look = async (): Promise<void> => {
+    const { cost, spending } = model.copy;
+    const mark = `${spending?.day} ${least}`;
+    if (least === 0 || cost.today === null || cost.today < least || mark === said) {
+      return;
+    }
+    said = mark;
+    const amounts = [money(cost.today), money(least)];
+    if ((await memory?.fetch(WARNED)) !== mark) {
+      await memory?.save(WARNED, mark);
+      const text = trans.__('Today has cost %1; your warning is at %2. Nothing is stopped.', ...amounts);
+      Notification.warning(text, { autoClose: false });
+    }
+  };
+  model.changed.connect(() => void look());
+  return above => {
+    least = above;
+    void look();
+  };
 }
 
 /** One short item that opens the panel; it is there while there is a pool. */
@@ -143,7 +166,7 @@ class StatusItem extends ReactWidget {
           this._activeChanged.emit();
         }
       }
-    });
+    }, this);
   }
 
   get isActive(): boolean {
@@ -171,13 +194,13 @@ class StatusItem extends ReactWidget {
 
   private _describe(): string {
     const { _model: model, _trans: trans } = this;
-    const { state, activeRuns } = model;
+    const { state, activeRuns, age } = model;
     const paid = model.copy.cost.usd_per_hour ?? 0;
     if (state === 'stale' || state === 'stopping') {
       return state === 'stale' ? trans.__('Compute: not up to date') : trans.__('Compute: stopping');
     }
     if (state !== 'live' && state !== 'empty') {
-      return '';
+      return state === 'connecting' && age !== null ? trans.__('Compute') : ''; // nobody has asked lately
     }
     const runs = trans._n('%1 run', '%1 runs', activeRuns.length, activeRuns.length);
     const told = [activeRuns.length ? runs : trans.__('idle'), paid > 0 && trans.__('%1/h', money(paid))];

@@ -6,22 +6,16 @@ import { Copy, IAbsence, INews, IRun, Refusal, RunState, Wire } from './wire';
 
 /** What the panel can say about the pool; its `data-state`. */
 export type PanelState =
-  | 'no-server'
-  | 'no-pool'
-  | 'connecting'
-  | 'live'
-  | 'stale'
-  | 'error'
-  | 'stopping'
-  | 'empty';
+  'no-server' | 'no-pool' | 'connecting' | 'live' | 'stale' | 'error' | 'stopping' | 'empty';
 
 const ENDED: ReadonlySet<RunState> = new Set<RunState>(['done', 'failed', 'cancelled', 'lost']);
 const STALE_S = 3;
-/** A pool that goes on answering after this does not stop. */
+/** A pool that is still there after this does not stop. */
 const STOPPING_MS = 15_000;
-/** While nobody looks at the panel, the status bar is content with this. */
+/** For the status bar, while nobody looks at the panel. */
 const GLANCE_MS = 10_000;
 const CURIOUS_MS = 30_000;
+const FIRST_MS = 5000; // a page that comes looks once whether something runs
 const ABSENT_MS = 30_000;
 
 export function isActive(run: IRun): boolean {
@@ -30,7 +24,7 @@ export function isActive(run: IRun): boolean {
 
 /** Holds the newest state, asks for news as often as somebody looks, and says how old it is. */
 export class ComputeModel implements IDisposable {
-  readonly copy = new Copy();
+  copy = new Copy();
 
   constructor(readonly wire: Wire) {
     this._poll = new Poll({
@@ -74,7 +68,8 @@ export class ComputeModel implements IDisposable {
     if (refused === 404) {
       return 'no-server';
     }
-    if (this._stopping !== null || (absent === 'stopping' && refused === undefined)) {
+    const stops = this._stopping !== null && performance.now() - this._stopping < STOPPING_MS;
+    if (stops || (absent === 'stopping' && refused === undefined)) {
       return 'stopping';
     }
     if ((refused && refused < 502) || absent === 'other-version') {
@@ -90,9 +85,12 @@ export class ComputeModel implements IDisposable {
     if (this._resuming) {
       return 'connecting';
     }
-    const late = this._worthAsking && (this.age ?? 0) > this._patience;
-    if (refused !== undefined || absent !== undefined || late) {
+    const old = (this.age ?? 0) > this._patience;
+    if (refused !== undefined || absent !== undefined || (old && this._worthAsking)) {
       return 'stale';
+    }
+    if (old) {
+      return 'connecting'; // as soon as somebody looks
     }
     return this.copy.runs.size === 0 ? 'empty' : 'live';
   }
@@ -118,6 +116,15 @@ export class ComputeModel implements IDisposable {
     this._resuming = this._heard !== null && (this.age ?? 0) > this._patience;
     this._poll.refresh().catch(() => undefined);
     this._changed.emit();
+  }
+
+  /** Ask now, whoever looks, and wait until that has been answered, or cannot be. */
+  news(): Promise<void> {
+    return new Promise(done => {
+      this._waiting.push(done);
+      this.glance();
+      this.resume();
+    });
   }
 
   /** Have a look now and then for a while, though nobody sees the panel: a cell has been run. */
@@ -179,6 +186,7 @@ export class ComputeModel implements IDisposable {
       this._resuming = false;
       this._pace();
       this._changed.emit();
+      this._waiting.splice(0).forEach(done => done());
     }
   }
 
@@ -187,13 +195,12 @@ export class ComputeModel implements IDisposable {
     if (answer.pool === 'live') {
       this._heard = performance.now();
       this._ahead = answer.time - Date.now() / 1000;
+      this.copy = answer.resync ? new Copy() : this.copy;
       this.copy.take(answer);
-      const since = this._stopping === null ? 0 : performance.now() - this._stopping;
-      this._stopping = since > STOPPING_MS ? null : this._stopping;
     } else if (answer.pool === 'none') {
       this._heard = null;
       this._stopping = null;
-      this.copy.clear();
+      this.copy = new Copy();
     }
   }
 
@@ -205,12 +212,13 @@ export class ComputeModel implements IDisposable {
     }
   }
 
-  /** Tell the time of what is shown although no answer comes. */
+  /** Tell how old is what is shown although no answer comes, and what it is no more. */
   private _tick(): void {
     const late = this.age !== null && this.age > this._patience;
-    if (this._seen && !document.hidden && (late || this._stopping !== null)) {
+    if ((late && this._seen && !document.hidden) || this.state !== this._told) {
       this._changed.emit();
     }
+    this._told = this.state;
   }
 
   private _onVisibility = (): void => {
@@ -229,6 +237,8 @@ export class ComputeModel implements IDisposable {
   private _ahead = 0;
   private _refusal: Refusal | null = null;
   private _resuming = false;
-  private _curiousUntil = 0;
+  private _curiousUntil = performance.now() + FIRST_MS;
   private _stopping: number | null = null;
+  private _told: PanelState = 'connecting';
+  private _waiting: (() => void)[] = [];
 }

@@ -15,7 +15,7 @@ import React from 'react';
 import { duration } from './figures';
 import { ComputeModel } from './model';
 import { CostSection, MachinesSection, NowSection } from './pool';
-import { Act, ISectionProps, RunsSection } from './runs';
+import { Act, ISectionProps, IWarning, RunsSection } from './runs';
 
 const SVG = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
 <g class="jp-icon3 jp-icon-selectable" fill="#616161"><path d="M3 4h18v6H3zm2 2v2h2V6zM3 14h18v6H3zm2 2v2h2v-2z" fill-rule="evenodd"/></g></svg>`;
@@ -54,8 +54,14 @@ export class ComputePanel extends ReactWidget {
     this._watch();
   }
 
+  set warning(warning: IWarning) {
+    this._warning = warning;
+    this.update();
+  }
+
   protected render(): JSX.Element {
-    return <Body {...this._options} collapsed={this._collapsed} onToggle={this._toggle} />;
+    const { _collapsed: collapsed, _warning: warning } = this;
+    return <Body {...this._options} {...{ collapsed, warning }} onToggle={this._toggle} />;
   }
 
   protected onAfterAttach(message: Message): void {
@@ -110,16 +116,20 @@ export class ComputePanel extends ReactWidget {
 
   private _collapsed: ReadonlySet<string> = new Set();
   private _interval = 1;
+  private _warning: IWarning = { above: 0, keep: null };
 }
 
 interface IBodyProps extends IPanelOptions {
+  warning: IWarning;
   collapsed: ReadonlySet<string>;
   onToggle: (section: string) => void;
 }
 
-function Body({ model, trans, act, collapsed, onToggle }: IBodyProps): JSX.Element {
+function Body({ collapsed, onToggle, memory, ...props }: IBodyProps): JSX.Element {
+  const { model, trans, act } = props;
   const { state } = model;
-  const shown = ['live', 'stale', 'empty', 'stopping'].includes(state);
+  const known = state === 'connecting' && model.age !== null;
+  const shown = known || ['live', 'stale', 'empty', 'stopping'].includes(state);
   const sections: [string, string, (props: ISectionProps) => JSX.Element][] = [
     ['now', trans.__('Now'), NowSection],
     ['runs', trans.__('Runs'), RunsSection],
@@ -152,7 +162,7 @@ function Body({ model, trans, act, collapsed, onToggle }: IBodyProps): JSX.Eleme
                 </button>
               </h2>
               <div className="jc-Content" id={`jc-section-${name}`} hidden={!open}>
-                {open && shown && <Content model={model} trans={trans} act={act} />}
+                {open && shown && <Content {...props} />}
               </div>
             </section>
           );

@@ -1,15 +1,15 @@
 /** The sections of the pool as a whole: what is used now, its machines, and what it costs. */
+import { TranslationBundle } from '@jupyterlab/translation';
 import { stopIcon } from '@jupyterlab/ui-components';
 import React from 'react';
-import { cpus, duration, Meter, money, number, Point, share, Spark, Value } from './figures';
+import { cpus, Curve, day, duration, Meter, money, number, share, Value } from './figures';
 import { ISectionProps } from './runs';
-import { IMachine, IRun } from './wire';
+import { IMachine, ISum } from './wire';
 
-export function NowSection({ model, trans }: ISectionProps): JSX.Element {
+export function NowSection(props: ISectionProps): JSX.Element {
+  const { model, trans } = props;
   const { totals, cost, history } = model.copy;
   const { now } = model;
-  const { today, budget_day: budget } = cost;
-  const spent = budget === null ? money(today) : `${money(today)} / ${money(budget)}`;
   return (
     <>
       <div className="jc-Line">
@@ -35,35 +35,8 @@ export function NowSection({ model, trans }: ISectionProps): JSX.Element {
         most={totals.memory}
         now={now}
       />
-      <div className="jc-Line">
-        <span className="jc-Label">{trans.__('Today')}</span>
-        {budget !== null && (
-          <Meter label={trans.__('Budget of today')} text={spent} value={today} most={budget} />
-        )}
-        <Value name="today">{spent}</Value>
-      </div>
+      <Today {...props} />
     </>
-  );
-}
-
-function Curve(props: {
-  label: string;
-  name: string;
-  text: string;
-  points: readonly Point[];
-  column: 1 | 2;
-  most: number;
-  now: number;
-}): JSX.Element {
-  const { label, name, text, ...curve } = props;
-  return (
-    <div>
-      <div className="jc-Line">
-        <span>{label}</span>
-        <Value name={name}>{text}</Value>
-      </div>
-      <Spark label={`${label}: ${text}`} {...curve} />
-    </div>
   );
 }
 
@@ -91,10 +64,16 @@ function Machine({ machine, model, trans, act }: ISectionProps & { machine: IMac
   const points = model.copy.history.machines.get(machine.id) ?? [];
   const { now } = model;
   const facts = [
-    machine.layer,
+    machine.layer !== machine.type && machine.layer,
     machine.spot && trans.__('spot'),
     machine.started !== null && trans.__('%1 old', duration(now - machine.started))
   ];
+  const names: Record<string, string> = {
+    starting: trans.__('starting'),
+    ready: trans.__('ready'),
+    draining: trans.__('draining'),
+    ending: trans.__('ending')
+  };
   const cpu = `${cpus(machine.cpu_used)} / ${number(machine.cpu, 2)}`;
   const size = share(machine.memory_used, machine.memory);
   return (
@@ -114,7 +93,7 @@ function Machine({ machine, model, trans, act }: ISectionProps & { machine: IMac
         </button>
       </div>
       <div className="jc-Line jc-Muted">
-        <span className="jc-State">{machine.state}</span>
+        <span className="jc-State">{names[machine.state] ?? machine.state}</span>
         <span className="jc-Place">{facts.filter(Boolean).join(' · ')}</span>
         <Value name="usd_per_hour">{trans.__('%1/h', money(machine.usd_per_hour))}</Value>
       </div>
@@ -124,79 +103,147 @@ function Machine({ machine, model, trans, act }: ISectionProps & { machine: IMac
         ) : (
           <Value name="idle_s">{trans.__('idle for %1', duration(machine.idle_s))}</Value>
         )}
+        {machine.ends !== null && (
+          <Value name="ends">{trans.__('ends in %1', duration(Math.max(0, machine.ends - now)))}</Value>
+        )}
       </div>
       <Curve label={trans.__('CPU')} name="cpu_used" text={cpu} column={1} most={machine.cpu} {...{ points, now }} />
-      <Curve
-        label={trans.__('Memory')}
-        name="memory_used"
-        text={size}
-        column={2}
-        most={machine.memory}
-        {...{ points, now }}
-      />
+      <Curve label={trans.__('Memory')} name="memory_used" text={size} column={2} most={machine.memory} {...{ points, now }} />
     </li>
   );
 }
 
-export function CostSection({ model, trans }: ISectionProps): JSX.Element {
-  const { cost, omitted } = model.copy;
-  const runs = [...model.copy.runs.values()];
-  const unnamed = trans.__('no notebook');
+export function CostSection(props: ISectionProps): JSX.Element {
+  const { model, trans } = props;
+  const { cost, spending } = model.copy;
+  const others = spending?.others;
+  const days = spending?.days ?? [];
+  const ran = days.map(({ runs }, i) => runs > 0 || i === 0).lastIndexOf(true);
+  return (
+    <>
+      <Today {...props} />
+      {model.activeRuns.length > 0 && (
+        <div className="jc-Line jc-Muted">
+          <span>{trans.__('of that, runs going on')}</span>
+          <Value name="active">{money(cost.active)}</Value>
+        </div>
+      )}
+      {spending && (
+        <>
+          <Bars
+            title={trans.__('Ended today, by notebook')}
+            trans={trans}
+            sums={[
+              ...spending.notebooks.map(sum => ({ ...sum, name: sum.notebook || trans.__('no notebook') })),
+              ...(others ? [{ ...others, name: trans.__('%1 others', others.notebooks) }] : [])
+            ]}
+          />
+          <Bars
+            title={trans.__('Ended, by day')}
+            trans={trans}
+            sums={days.slice(0, ran + 1).map(sum => ({ ...sum, name: day(sum.day) }))}
+          />
+        </>
+      )}
+      <WarnAbove {...props} />
+    </>
+  );
+}
+
+/** What today costs, against its budget, or else against the amount that the user set. */
+function Today({ model, trans, warning }: ISectionProps): JSX.Element {
+  const { today, budget_day: budget } = model.copy.cost;
+  const { above } = warning;
+  const most = budget ?? above;
+  const told = budget === null ? trans.__('Cost of today, warning at %1', money(above)) : trans.__('Budget of today');
   return (
     <>
       <div className="jc-Line">
-        <span>{trans.__('Today')}</span>
-        <Value name="today">{money(cost.today)}</Value>
+        <span className="jc-Label">{trans.__('Today')}</span>
+        {most > 0 && <Meter label={told} text={money(today)} value={today} most={most} />}
+        <Value name="today">{money(today)}</Value>
       </div>
-      <div className="jc-Line">
-        <span>{trans.__('Budget of a day')}</span>
-        <Value name="budget_day">
-          {cost.budget_day === null ? trans.__('none') : money(cost.budget_day)}
-        </Value>
-      </div>
-      <Bars title={trans.__('By notebook')} sums={sums(runs, run => run.notebook || unnamed)} />
-      <Bars title={trans.__('By day')} sums={sums(runs, dayOf)} />
-      {omitted.runs > 0 && (
-        <p className="jc-Hint">{trans.__('Of the runs shown above; %1 has them all.', '%compute cost')}</p>
+      {budget !== null && (
+        <div className="jc-Line jc-Muted">
+          <span>{trans.__('budget of a day')}</span>
+          <Value name="budget_day">{money(budget)}</Value>
+        </div>
+      )}
+      {above > 0 && (
+        <div className="jc-Line jc-Muted">
+          <span>{today !== null && today >= above ? trans.__('above your warning at') : trans.__('warning at')}</span>
+          <Value name="warn_above">{money(above)}</Value>
+        </div>
       )}
     </>
   );
 }
 
-/** Sums of known costs; null where none is known. */
-type Sums = [string, number | null][];
+const AMOUNT = /^(\d{1,6}([.,]\d{0,2})?)?$/;
 
-function Bars({ title, sums }: { title: string; sums: Sums }): JSX.Element | null {
-  const most = Math.max(0, ...sums.map(([, usd]) => usd ?? 0));
-  return sums.length === 0 ? null : (
+/** Where the user sets from which cost of a day on to be warned. */
+function WarnAbove({ trans, warning }: ISectionProps): JSX.Element | null {
+  const [draft, setDraft] = React.useState<string | null>(null);
+  const text = draft ?? (warning.above ? String(warning.above) : '');
+  const wrong = !AMOUNT.test(text.trim());
+  const keep = async (): Promise<void> => {
+    if (draft !== null && !wrong) {
+      await warning.keep?.(Number(text.trim().replace(',', '.')));
+      setDraft(null);
+    }
+  };
+  const keys: Record<string, () => void> = { Enter: () => void keep(), Escape: () => setDraft(null) };
+  return warning.keep === null ? null : (
     <>
-      <h3 className="jc-Subtitle">{title}</h3>
-      <ul className="jc-List">
-        {sums.map(([name, usd]) => (
-          <li key={name} className="jc-Line jc-Bar" data-cost-of={name}>
-            <span className="jc-Place" title={name}>
-              {name}
-            </span>
-            {most > 0 && <Meter label={name} text={money(usd)} value={usd} most={most} />}
-            <Value name="usd">{money(usd)}</Value>
-          </li>
-        ))}
-      </ul>
+      <label className="jc-Line jc-Warn" title={trans.__('A notification, once a day. It stops nothing.')}>
+        <span>{trans.__('Warn at, in $ a day')}</span>
+        <input
+          className="jp-mod-styled"
+          data-command="warn"
+          inputMode="decimal"
+          placeholder={trans.__('never')}
+          value={text}
+          aria-invalid={wrong}
+          aria-describedby={wrong ? 'jc-warn-rule' : undefined}
+          onChange={event => setDraft(event.target.value)}
+          onBlur={() => void keep()}
+          onKeyDown={event => keys[event.key]?.()}
+        />
+      </label>
+      {wrong && (
+        <p id="jc-warn-rule" className="jc-Hint" role="alert">
+          {trans.__('It must be an amount in dollars, e.g. 5 or 0.50; empty never warns.')}
+        </p>
+      )}
     </>
   );
 }
 
-function sums(runs: IRun[], of: (run: IRun) => string): Sums {
-  const found = new Map<string, number | null>();
-  for (const run of runs) {
-    const [name, usd] = [of(run), run.receipt ? run.receipt.cost_usd : run.usd];
-    const before = found.get(name) ?? null;
-    found.set(name, usd === null ? before : (before ?? 0) + usd);
-  }
-  return [...found];
+interface IBarsProps {
+  title: string;
+  sums: (ISum & { name: string })[];
+  trans: TranslationBundle;
 }
 
-function dayOf(run: IRun): string {
-  const day = new Date((run.finished ?? run.started ?? run.created) * 1000);
-  return day.toLocaleDateString(undefined, { month: 'short', day: 'numeric' });
+function Bars({ title, sums, trans }: IBarsProps): JSX.Element | null {
+  const most = Math.max(0, ...sums.map(({ usd }) => usd ?? 0));
+  return sums.length === 0 ? null : (
+    <>
+      <h3 className="jc-Subtitle">{title}</h3>
+      <ul className="jc-List">
+        {sums.map(({ name, usd, runs, usd_unknown_runs: unknown }) => {
+          const text = usd !== null && unknown > 0 ? trans.__('≥ %1', money(usd)) : money(usd);
+          return (
+            <li key={name} className="jc-Line jc-Bar" data-cost-of={name}>
+              <span className="jc-Place" title={`${name}: ${trans._n('%1 run', '%1 runs', runs, runs)}`}>
+                {name.split('/').pop()}
+              </span>
+              {most > 0 && <Meter label={name} text={text} value={usd} most={most} />}
+              <Value name="usd">{text}</Value>
+            </li>
+          );
+        })}
+      </ul>
+    </>
+  );
 }

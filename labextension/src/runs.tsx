@@ -9,10 +9,19 @@ import { IRun } from './wire';
 /** Carries out a command of the panel, e.g. `cancel`, on a run or machine. */
 export type Act = (command: string, id: string) => void;
 
+/** From which cost of a day on the user wants to be warned; nothing stops because of it. */
+export interface IWarning {
+  /** Dollars; 0 for never. */
+  above: number;
+  /** Keep another amount; null where there are no settings. */
+  keep: ((usd: number) => Promise<void>) | null;
+}
+
 export interface ISectionProps {
   model: ComputeModel;
   trans: TranslationBundle;
   act: Act;
+  warning: IWarning;
 }
 
 const SHOWN_AT_FIRST = 20;
@@ -153,7 +162,9 @@ function Words({ run, trans, now }: IRowProps): JSX.Element {
   if (isActive(run)) {
     return (
       <div className="jc-Words">
-        <Value name="reason">{run.reason}</Value> <Value name="waited">{clock(now - run.created)}</Value>
+        <Value name="reason">{run.reason}</Value>
+        {run.reason && ' · '}
+        <Value name="waited">{clock(now - run.created)}</Value>
       </div>
     );
   }

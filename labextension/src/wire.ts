@@ -65,10 +65,22 @@ export interface IMachine {
   memory_used: number | null;
   started: number | null;
   idle_s: number | null;
+  ends: number | null; // when it does if nothing runs until then
   runs: number;
 }
 
-export type ICost = Record<'usd_per_hour' | 'today' | 'budget_day', number | null>;
+export type ICost = Record<'usd_per_hour' | 'today' | 'active' | 'budget_day', number | null>;
+
+/** Receipts summed up, and of how many of the runs the cost is not known. */
+export type ISum = { runs: number; usd: number | null; usd_unknown_runs: number };
+
+/** What runs that have ended cost: today's, and those of the days until then, newest first. */
+export interface ISpending {
+  day: string; // of the pool's computer, e.g. 2026-11-23
+  notebooks: (ISum & { notebook: string })[];
+  others: (ISum & { notebooks: number }) | null;
+  days: (ISum & { day: string })[];
+}
 
 /** Sums over the whole pool, of which the machines and runs told may be a part. */
 export interface ITotals {
@@ -109,13 +121,12 @@ export interface INews {
     runs: Record<string, IColumns>;
   };
   cost: ICost;
+  spending?: ISpending; // if it has changed
   totals: ITotals;
   omitted: { machines: number; runs: number };
 }
 
-const NOTHING: ITotals = { machines: 0, cpu: 0, memory: 0, cpu_used: null, memory_used: null };
-
-/** The copy of the pool's state, brought up to date by every answer. */
+/** The copy of the pool's state, brought up to date by every answer until a resync. */
 export class Copy {
   readonly machines = new Map<string, IMachine>();
   readonly runs = new Map<string, IRun>();
@@ -124,16 +135,14 @@ export class Copy {
     machines: new Map<string, Point[]>(),
     runs: new Map<string, Point[]>()
   };
-  cost: ICost = { usd_per_hour: null, today: null, budget_day: null };
-  totals = NOTHING;
+  cost: ICost = { usd_per_hour: null, today: null, active: null, budget_day: null };
+  spending: ISpending | null = null;
+  totals: ITotals = { machines: 0, cpu: 0, memory: 0, cpu_used: null, memory_used: null };
   omitted = { machines: 0, runs: 0 }; // those that the pool has besides
   /** What this copy is up to date with; "0" for nothing. */
   cursor = '0';
 
   take(answer: INews): void {
-    if (answer.resync) {
-      this.clear();
-    }
     this.cursor = answer.cursor;
     merge(this.machines, answer.machines, answer.gone.machines);
     merge(this.runs, answer.runs, answer.gone.runs);
@@ -143,20 +152,9 @@ export class Copy {
     extendAll(this.history.machines, machines, step, from, this.machines);
     extendAll(this.history.runs, runs, step, from, this.runs);
     this.cost = answer.cost;
+    this.spending = answer.spending ?? this.spending;
     this.totals = answer.totals;
     this.omitted = answer.omitted;
-  }
-
-  clear(): void {
-    this.cursor = '0';
-    this.machines.clear();
-    this.runs.clear();
-    this.history.pool = [];
-    this.history.machines.clear();
-    this.history.runs.clear();
-    this.cost = { ...this.cost, usd_per_hour: null };
-    this.totals = NOTHING;
-    this.omitted = { machines: 0, runs: 0 };
   }
 }
 

@@ -61,12 +61,17 @@ def test_a_run_is_seen_from_its_start_to_its_receipt(tmp_path: Path) -> None:
     assert (machine["state"], machine["runs"], machine["idle_s"]) == ("ready", 1, 0)
     assert ("machines", machine["id"]) in panel.series(0)
     assert panel.facts["totals"]["runs"]["running"] == 1
-    assert panel.facts["cost"] == {"usd_per_hour": 0, "today": 0, "budget_day": None}
+    free = {"usd_per_hour": 0, "today": 0, "active": 0, "budget_day": None}
+    assert panel.facts["cost"] == free
+    assert panel.spending["notebooks"] == []
     go.touch()
     stream.until(kind="end")
     _see(panel, lambda: panel.runs[run_id]["finished"])
     assert panel.runs[run_id]["state"] == "done"
     assert panel.runs[run_id]["receipt"]["run_s"] > 0
+    spent = {"runs": 1, "usd": 0, "usd_unknown_runs": 0}
+    assert panel.spending["notebooks"] == [{"notebook": "a.ipynb", **spent}]
+    assert panel.spending["days"][0] == {"day": time.strftime("%Y-%m-%d"), **spent}
     assert panel.runs[run_id]["machine_id"] is None
     assert ("runs", run_id) not in panel.series(0)
     services.stop(service)
@@ -97,6 +102,29 @@ def test_a_machine_says_for_how_long_it_has_been_idle() -> None:
     _see(panel, lambda: _machine(panel)["idle_s"] == 0)
     services.ask("POST", "/v1/stop", {"force": True})
     service.wait(services.PATIENCE_S)
+
+
+def test_an_idle_machine_says_when_it_ends_and_ends_then() -> None:
+    service = services.start(DASK_JUPYTER_COMPUTE__IDLE_TIMEOUT="4s")
+    panel = Panel()
+    running = services.submit("import time\nprint('up', flush=True)\ntime.sleep(2)")
+    running.until(kind="stdout")
+    _look(panel)
+    assert _machine(panel)["ends"] is None
+    running.until(kind="end")
+    _see(panel, lambda: _machine(panel)["ends"])
+    foretold = _machine(panel)["ends"]
+    assert 0 < foretold - time.time() < 5
+    while True:  # looking does not put it off
+        try:
+            _look(panel)
+        except OSError:
+            break
+        assert _machine(panel)["ends"] in (None, foretold, foretold + 1)
+        time.sleep(0.05)
+    # Looks at whether it is idle are a second apart.
+    assert -1 <= time.time() - foretold < 3
+    assert service.wait(services.PATIENCE_S) == 0
 
 
 def test_being_looked_at_keeps_neither_pool_nor_run() -> None:

@@ -48,6 +48,7 @@ class _Pool(RuleBasedStateMachine):
         self.runs: dict[str, dict[str, Any]] = {}
         self.panels = [Panel(), Panel()]
         self.number = 0
+        self.spending: dict[str, Any] = {"spending": {"day": "2026-11-23"}}
         self.show()
 
     @rule(step=st.sampled_from([0.0, 0.3, 1.0, 2.5, 40.0, 299.0, 400.0]))
@@ -99,6 +100,11 @@ class _Pool(RuleBasedStateMachine):
                     items[name] = item
         self.show()
 
+    @rule(usd=st.one_of(st.none(), st.integers(0, 3)))
+    def a_run_is_paid(self, usd: int | None) -> None:
+        self.spending = {"spending": {"day": "2026-11-23", "notebooks": [{"usd": usd}]}}
+        self.show()
+
     @rule(which=st.integers(0, 1))
     def a_panel_looks(self, which: int) -> None:
         panel = self.panels[which]
@@ -136,7 +142,7 @@ class _Pool(RuleBasedStateMachine):
             reads[name] = lambda since, points=points: [[p for p in points if p[0] > since]]
         self.picture.rings.advance(second, reads, list(self.machines))
         facts = {"cost": {}, "totals": {"machines": len(self.machines)}, "omitted": {}}
-        self.picture.show(Scene(self.now, machines, runs, facts, sampled))
+        self.picture.show(Scene(self.now, machines, runs, facts, sampled, self.spending))
 
 
 @pytest.mark.slow
@@ -180,6 +186,16 @@ def test_only_what_changed_is_told() -> None:
     assert told["runs"] == [{"id": "a", "used": 2}]
     told = panel.apply(picture.answer(panel.cursor))
     assert (told["runs"], told["machines"]) == ([], [])
+
+
+def test_what_changes_seldom_is_told_when_it_has_changed() -> None:
+    picture, panel = Picture(), Panel()
+    facts: dict[str, Any] = {"cost": {}, "totals": {}, "omitted": {}}
+    for usd, told in ((0, True), (0, False), (None, True), (None, False)):
+        picture.show(Scene(1.0, (), (), facts, seldom={"spending": {"usd": usd}}))
+        assert ("spending" in panel.apply(picture.answer(panel.cursor))) is told
+        assert panel.spending == {"usd": usd}
+    assert not panel.apply(picture.answer(panel.cursor))["resync"]
 
 
 def test_who_left_is_told_and_may_come_back() -> None:

@@ -14,6 +14,7 @@ from homes import Home
 from jupyter_compute import places
 from jupyter_compute.model import Offer, RunSpec, SystemClock
 from jupyter_compute.policy.cost import price
+from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.events import EventLog
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.receipts import Receipts
@@ -170,7 +171,8 @@ def test_a_run_on_a_priced_machine_pays_for_its_half_while_it_runs(
     run = _run(tmp_path, MACHINE)
     run.look_at_cost(110.0)
     assert run.usd == pytest.approx(0.005)
-    assert receipts.today([run]) == pytest.approx(0.005)
+    costs = Costs(journal, clock, {}, {run.id: run})
+    assert costs.now()["today"] == costs.now()["active"] == pytest.approx(0.005)
     receipt = _end(run, journal, receipts, clock.now())
     assert receipt.cost_usd == 0.01
     assert receipt.advice == "--memory 12G would do (as in this run)"
@@ -179,7 +181,7 @@ def test_a_run_on_a_priced_machine_pays_for_its_half_while_it_runs(
     assert _end(narrow, journal, receipts, clock.now()).advice == (
         "--memory 12G would do (as in 2 runs, saves 75 %)"
     )
-    assert receipts.today([]) == pytest.approx(0.02)
+    assert Costs(journal, clock, {}, {}).now()["today"] == pytest.approx(0.02)
     assert receipts.costs(0, "notebook", [])["groups"][0]["usd"] == pytest.approx(0.02)
 
 
@@ -191,9 +193,10 @@ def test_an_unknown_price_is_unknown_in_every_sum_that_it_is_all_of(
     run = _run(tmp_path, None)
     run.look_at_cost(110.0)
     assert run.usd is None
-    assert receipts.today([run]) is None
+    costs = Costs(journal, clock, {}, {run.id: run})
+    assert (costs.now()["today"], costs.now()["active"]) == (None, None)
     assert _end(run, journal, receipts, clock.now()).cost_usd is None
-    assert receipts.today([]) is None
+    assert Costs(journal, clock, {}, {}).now()["today"] is None
     total = receipts.costs(0, "day", [])["total"]
     assert (total["usd"], total["usd_unknown_runs"]) == (None, 1)
     _end(_run(tmp_path, MACHINE, "r-b"), journal, receipts, clock.now())

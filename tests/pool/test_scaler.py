@@ -87,3 +87,48 @@ def test_a_machine_that_joined_and_left_is_replaced_only_on_demand() -> None:
         assert layer.list() == []
 
     asyncio.run(go())
+
+
+class _Clock(SystemClock):
+    """Stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.monotonic_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.monotonic_s
+
+
+def test_a_machine_that_starts_is_expected_when_the_last_ones_were_ready() -> None:
+    clock = _Clock()
+    layer = LocalLayer(command=lambda *_: MUTE)
+    scaler = Scaler({"local": layer}, clock)
+    (offer,) = layer.offers()
+
+    def start() -> str:
+        scaler.machines.clear()
+        return scaler.launch(offer).id
+
+    first = ""
+    for took in (2, 40, 33):
+        machine = start()
+        first = first or scaler.why_none("local")
+        clock.monotonic_s += took
+        scaler.joined(machine)
+    assert first == "starting local", "nothing is known of the first one"
+    start()
+    told = []
+    for _ in range(6):
+        told.append(scaler.why_none("local").removeprefix("starting local"))
+        clock.monotonic_s += 7.5
+    assert told == [
+        " → ready in ~35 s",
+        " → ready in ~30 s",
+        " → ready in ~20 s",
+        " → ready in ~15 s",
+        " → ready in ~3 s",
+        "",
+    ]
+    for machine in layer.list():
+        while not layer.terminate(machine.id):
+            clock.monotonic_s += 1

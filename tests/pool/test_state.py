@@ -136,7 +136,7 @@ def test_runs_that_ended_before_anybody_looked_are_in_the_journal(small: Crowd) 
     _look(small, panel)
     later = Panel()
     again = State(
-        small.machines, small.active, small.telemetry, small.journal, small.cost, small.clock
+        small.machines, small.active, small.telemetry, small.journal, small.costs, small.clock
     )
     later.apply(again.answer("0"))
     assert later.runs == panel.runs
