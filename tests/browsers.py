@@ -32,8 +32,8 @@ for _ in range(200):
 time.sleep(600)"""
 """A cell that goes on for ever, and whose use of memory changes all the time."""
 
-_SHOTS = os.environ.get("JUPYTER_COMPUTE_SHOTS")
-"""Read here, as homes have no such variable."""
+KEPT = os.environ.get("JUPYTER_COMPUTE_SHOTS")
+"""Where pictures go. Read here, as homes have no such variable."""
 
 _FLAGS = (
     "--no-sandbox",
@@ -276,12 +276,12 @@ class Screen:
         return dict(self.page.evaluate("() => window.jcSeen()"))
 
     def shot(self, name: str, around: Locator | None = None) -> None:
-        """Keep a picture of all or what is around something, if ``JUPYTER_COMPUTE_SHOTS`` names a folder."""
-        if _SHOTS:
+        """Keep a picture of all or what is around something, if ``JUPYTER_COMPUTEKEPT`` names a folder."""
+        if KEPT:
             self.page.mouse.move(_SIZE["width"] / 2, _SIZE["height"] - 5)  # over nothing
             box = around.bounding_box() if around is not None else None
             clip = None if box is None else _with_margin(box)
-            self.page.screenshot(path=Path(_SHOTS) / f"{name}.png", clip=clip)
+            self.page.screenshot(path=Path(KEPT) / f"{name}.png", clip=clip)
 
     @contextlib.contextmanager
     def second_tab(self) -> Iterator[Page]:

@@ -13,6 +13,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from homes import Home
+from widgets import Widgets
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SHOWN = {
@@ -41,6 +42,8 @@ class Reply:
         self.evalue = ""
         self.traceback = ""
         self.idle = False
+        self.next_inputs: list[str] = []
+        """The cells that the front end was told to add below it."""
 
     @property
     def ended(self) -> bool:
@@ -109,6 +112,8 @@ class Reply:
         last = self.outputs[-1] if self.outputs else {}
         if kind == "execute_reply":
             self.status = content["status"]
+            payload = content.get("payload", [])
+            self.next_inputs = [p["text"] for p in payload if p["source"] == "set_next_input"]
             self.ename = content.get("ename", "")
             self.evalue = content.get("evalue", "")
             self.traceback = _COLOUR.sub("", "\n".join(content.get("traceback", [])))
@@ -144,6 +149,7 @@ class Kernel:
         )
         self._manager.start_kernel(env=home.env, cwd=str(home.notebooks))
         self._client = self._connect()
+        self.widgets = Widgets(self._send)
 
     @property
     def pid(self) -> int:
@@ -189,6 +195,9 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
         self._manager.cleanup_resources(restart=False)
 
+    def _send(self, kind: str, content: dict[str, Any]) -> None:
+        self._client.shell_channel.send(self._client.session.msg(kind, content))
+
     def _connect(self) -> BlockingKernelClient:
         client = self._manager.client()
         client.start_channels()
@@ -205,6 +214,7 @@ class Kernel:
             poller.register(socket, zmq.POLLIN)
         for socket, _ in poller.poll(within_ms):
             message = channels[socket].get_msg(timeout=0)
+            self.widgets.take(message["msg_type"], message["content"])
             reply = self._replies.get(message["parent_header"].get("msg_id", ""))
             if reply is not None:
                 reply.take(message["msg_type"], message["content"])

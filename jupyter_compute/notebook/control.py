@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import shlex
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from IPython.core.error import UsageError
 
-from ..ask import exact_memory, format_cpu
 from ..errors import AskError
-from . import chaos, cost, doctor, plan, session, stored, submission, tables
+from . import chaos, cost, defaults, doctor, plan, session, stored, submission, tables
 from .client import Client
 from .options import DEFAULTABLE, Options, help_text, parse_line
 from .output import shell
@@ -22,6 +23,8 @@ __all__ = ["compute", "introduce"]
 _HELP = """\
 %compute                     machines and runs
 %compute defaults [OPTIONS]  options of every %%remote and @remote in this notebook; reset forgets
+%compute ask [OPTIONS]       a form for the options: shows the offer, sets defaults, writes the line
+%compute dashboard           machines, runs and cost, live below the cell, with cancel and stop
 %compute layers [OPTIONS]    where this ask could run, and why not
 %compute plan [OPTIONS]      where this ask would run
 %compute runs                recent runs
@@ -89,11 +92,21 @@ def _defaults(rest: str) -> None:
     if rest == "reset":
         session.set_defaults(Options())
     elif rest:
-        new = _options("defaults", rest, DEFAULTABLE)
-        session.set_defaults(new.merge(session.defaults()))
-    given = session.defaults()
-    shown = [_shown(given, name) for name in sorted(given.given)]
-    _print(" ".join(shown) or "no defaults are set in this notebook")
+        defaults.add(_options("defaults", rest, DEFAULTABLE))
+    _print(defaults.written(session.defaults()) or "no defaults are set in this notebook")
+
+
+def _form(rest: str) -> None:
+    form = _with_widgets("ask", ".form")
+    form.show(_options("ask", rest, frozenset(form.NAMES)))
+
+
+def _dashboard(rest: str) -> None:
+    _nothing_more("dashboard", rest)
+    if hasattr(shell(), "kernel"):
+        _with_widgets("dashboard", ".dashboard").show()
+    else:
+        _status("")
 
 
 def _layers(rest: str) -> None:
@@ -183,6 +196,8 @@ def _doctor(rest: str) -> None:
 _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "status": _status,
     "defaults": _defaults,
+    "ask": _form,
+    "dashboard": _dashboard,
     "layers": _layers,
     "plan": _plan,
     "runs": _runs,
@@ -209,25 +224,13 @@ def _options(command: str, rest: str, allowed: frozenset[str]) -> Options:
     )
 
 
-def _shown(options: Options, name: str) -> str:
-    """Return a given option as it is written on a line."""
-    match name:
-        case "cpu":
-            value = format_cpu(options.cpu)
-        case "memory":
-            sizes = [size for size in (options.memory, options.memory_high) if size]
-            value = "..".join(map(exact_memory, sizes))
-        case "gpu":
-            value = f"{options.gpu_name}:{options.gpu}".lstrip(":")
-        case "retry-on":
-            value = ",".join(options.retry_on)
-        case "retry-delay" | "timeout":
-            value = f"{getattr(options, name.replace('-', '_')):g}s"
-        case "on" | "retries":
-            value = str(getattr(options, name))
-        case _:
-            value = ""
-    return f"--{name} {value}".rstrip()
+def _with_widgets(command: str, module: str) -> Any:
+    """Import a module that needs ipywidgets, which nothing else in the kernel does."""
+    try:
+        return importlib.import_module(module, __package__)
+    except ImportError as error:
+        hint = "%pip install 'ipywidgets>=8.1', then restart the kernel"
+        raise UsageError(f"%compute {command} needs ipywidgets: {error} ({hint})") from None
 
 
 def _words(command: str, rest: str) -> list[str]:

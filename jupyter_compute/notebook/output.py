@@ -7,10 +7,14 @@ there would land under whichever cell runs last.
 
 from __future__ import annotations
 
+import contextvars
 import sys
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Output", "background", "foreground", "shell"]
+__all__ = ["Output", "background", "foreground", "of_no_cell", "shell"]
+
+T = TypeVar("T")
 
 _CLEAR_LINE = "\r\x1b[K"
 
@@ -59,6 +63,19 @@ def background() -> Output:
     if ipython is None:
         return _Stream()
     return _Detached(ipython) if hasattr(ipython, "kernel") else _Terminal(ipython)
+
+
+def of_no_cell(call: Callable[[], T]) -> T:
+    """Call something whose widgets can be used while a cell runs, and return what it returns.
+
+    ipykernel handles what a front end says to a widget where the cell ran that last said
+    something to the widget: after the cell that runs now, unless that was no cell at all.
+    """
+    context = contextvars.copy_context()
+    parent = getattr(getattr(shell(), "kernel", None), "_shell_parent", None)
+    if isinstance(parent, contextvars.ContextVar):
+        context.run(parent.set, {})
+    return context.run(call)
 
 
 class _Stream:

@@ -14,13 +14,17 @@ from ..ask import format_cpu, format_memory, format_money, format_time
 from ..model import ENDED, Receipt
 from .progress import Progress, grouped
 
-__all__ = ["Status", "describe_receipt", "outcome_name"]
+__all__ = ["Status", "clock", "describe_receipt", "outcome_name"]
 
 _MOST_NOTES = 20
 _LONGEST_NOTE = 200
 _UNITS = (("GB", 10**9), ("MB", 10**6))
 _CSS = "font-family:var(--jp-code-font-family,monospace);font-size:0.92em;opacity:0.85"
-_COLOURS = {"done": "#2e7d32", "failed": "#c62828", "lost": "#c62828", "cancelled": "#b26a00"}
+# JupyterLab's, or else ones that can be seen on white and on black.
+_GREEN = "var(--jp-success-color1,#388e3c)"
+_RED = "var(--jp-error-color1,#d32f2f)"
+_AMBER = "var(--jp-warn-color0,#b26a00)"
+_COLOURS = {"done": _GREEN, "failed": _RED, "lost": _RED, "cancelled": _AMBER}
 
 
 @dataclass(slots=True)
@@ -102,12 +106,13 @@ class Status:
         return "\n  ".join([self.line(), *"\n".join(self.notes).splitlines()])
 
     def markup(self) -> str:
-        """Return the same as self-contained HTML."""
+        """Return the same as self-contained HTML: a block for each line, its sign in colour."""
         colour = _COLOURS.get(self.state, "inherit")
-        head = f'<span style="color:{colour}">{html.escape(self.line())}</span>'
+        sign, _, line = self.line().partition(" ")
+        head = f'<span style="color:{colour}">{sign}</span> {html.escape(line)}'
         rows = "".join(
             f'<div style="padding-left:1.2em;white-space:pre-wrap">{html.escape(note)}</div>'
-            for note in self.notes
+            for note in "\n".join(self.notes).splitlines()
         )
         return (
             f'<div data-jc-run="{html.escape(self.run_id)}" data-jc-state="{self.state}" '
@@ -141,7 +146,7 @@ class Status:
             return parts + self.progress.words()
         sample = self._sample
         if sample:
-            parts.append(_clock(sample["elapsed_s"]))
+            parts.append(clock(sample["elapsed_s"]))
         if sample.get("cpu_used") is not None:
             of = f"/{format_cpu(self.cpu)}" if self.cpu else ""
             parts.append(f"cpu {sample['cpu_used']:.1f}{of}")
@@ -207,8 +212,9 @@ def _ending(event: dict[str, Any]) -> str:
     return f"✗ {name} after {receipt}" if receipt and wire["machine"] else f"✗ {name}"
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
+def clock(seconds: float) -> str:
+    """Return a duration as a clock shows it."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 

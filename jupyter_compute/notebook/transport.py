@@ -1,6 +1,6 @@
 """HTTP/1.1 over the Unix socket of the pool service, one request at a time.
 
-Only `client` uses it. Nothing here starts, retries or resumes.
+Only `client` and `watch` use it. Nothing here starts, retries or resumes.
 """
 
 from __future__ import annotations

@@ -193,6 +193,15 @@ class Scaler:
             return f"starting {layer}{again}{self._ready_in(layer, min(starting))}"
         return f"{layer} is being replaced" if machines else f"waiting for {layer} to start"
 
+    def start_s(self, offer: Offer) -> float | None:
+        """Return how long it takes until there is such a machine; 0 if there is one.
+
+        That is the median of the layer's last ones; None if there has been none.
+        """
+        ready = {machine.offer for machine in self.machines.values() if machine.state == "ready"}
+        took_s = [0.0] if offer in ready else self._starts_s.get(offer.layer, ())
+        return statistics.median(took_s) if took_s else None
+
     async def close(self) -> None:
         """End all machines, and return once they are gone."""
         end = self._clock.monotonic() + _END_S

@@ -154,6 +154,7 @@ class Service:
             "memory": grant.memory,
             "memory_high": grant.memory_high,
             "usd_per_hour": grant.offer.usd_per_hour,
+            "start_s": self._scaler.start_s(grant.offer),
             "notes": list(grant.notes),
         }
 

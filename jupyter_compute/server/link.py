@@ -6,9 +6,7 @@ there is seen by a look at a file.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,10 @@ from tornado.netutil import Resolver
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 
 from .. import __version__, places
+from ..absence import NOT_LIVE, why_gone
 from ..errors import ComputeError
 
-__all__ = ["NOT_LIVE", "Absent", "Link"]
+__all__ = ["Absent", "Link"]
 
 _CONNECT_S = 2.0
 _ANSWER_S = 4.0
@@ -30,24 +29,6 @@ _LONGEST_ANSWER = 2**20
 
 _GONE = (OSError, HTTPClientError, HTTPInputError)
 """How it shows that nobody listens, or hangs up while answering."""
-
-NOT_LIVE = {
-    "none": ("no pool is running", "the first %%remote cell starts one"),
-    "stopping": ("the pool is stopping", ""),
-    "lost": (
-        "the pool service has died",
-        "the next cell starts it again, and runs that it knew of go on",
-    ),
-    "silent": (
-        "the pool service does not answer",
-        "`jupyter compute doctor` shows what it is doing",
-    ),
-    "other-version": (
-        "the pool service has another version than this server",
-        "`jupyter compute stop` ends it; restart the server if it is older",
-    ),
-}
-"""Every way in which there is no pool to speak to: sentence and hint."""
 
 
 class Absent(Exception):
@@ -103,7 +84,8 @@ class Link:
         except HTTPTimeoutError:
             raise Absent("silent") from None
         except _GONE:
-            raise Absent(self._why_gone()) from None
+            assert self._socket is not None
+            raise Absent(why_gone(self._socket)) from None
         if response.headers.get("X-Jupyter-Compute") != __version__:
             raise Absent("other-version")
         if response.code != 200:
@@ -131,29 +113,6 @@ class Link:
             decompress_response=False,
             raise_error=False,
         )
-
-    def _why_gone(self) -> str:
-        assert self._socket is not None
-        if self._socket.exists():
-            return "lost"
-        return "stopping" if _held(places.service_lock()) else "none"
-
-
-def _held(lock: Path) -> bool:
-    """Tell whether a service has the lock: without a socket, it is about to end or to begin."""
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        # A service that starts in this very moment tries again.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(handle)
 
 
 def _refusal(response: HTTPResponse) -> ComputeError:

@@ -2,7 +2,7 @@
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { Clipboard, Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import { Cell, isCodeCellModel } from '@jupyterlab/cells';
-import { INotebookTracker } from '@jupyterlab/notebook';
+import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon, refreshIcon } from '@jupyterlab/ui-components';
 import { findCell, lineOf, runBelow, runCell, runOfCell, showCell } from './cells';
@@ -210,4 +210,36 @@ async function confirmed(trans: TranslationBundle, title: string, body: string, 
   const buttons = [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.warnButton({ label })];
   const { button } = await showDialog({ title, body, buttons });
   return button.accept;
+}
+
+/** Put a new code cell below the one with the id, below the active one if there is none. */
+function insertBelow(panel: NotebookPanel, id: string, code: string): void {
+  const { content } = panel;
+  const found = content.widgets.findIndex(cell => cell.model.id === id);
+  const index = (found < 0 ? content.activeCellIndex : found) + 1;
+  content.model?.sharedModel.insertCell(index, { cell_type: 'code', source: code });
+  content.activeCellIndex = index;
+  content.mode = 'edit';
+  const cell = content.activeCell;
+  void cell?.ready.then(() => cell.editor?.setCursorPosition({ line: code.split('\n').length - 1, column: 0 }));
+}
+
+/** Let kernels do so: that is how *Insert* of `%compute ask` works. */
+export function takeInsertions(tracker: INotebookTracker): void {
+  const listen = (panel: NotebookPanel): void => {
+    const { sessionContext } = panel;
+    const register = (): void =>
+      sessionContext.session?.kernel?.registerCommTarget('jupyter-compute:insert', (comm, opened) => {
+        const { cell, text } = opened.content.data;
+        // Of several pages on one kernel, the one where the button was pressed.
+        if (document.hasFocus()) {
+          insertBelow(panel, String(cell), String(text));
+          comm.send({ inserted: true });
+        }
+      });
+    sessionContext.kernelChanged.connect(register);
+    register();
+  };
+  tracker.forEach(panel => listen(panel));
+  tracker.widgetAdded.connect((_, panel) => listen(panel));
 }

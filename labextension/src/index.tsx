@@ -14,7 +14,7 @@ import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/tran
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { ISignal, Signal } from '@lumino/signaling';
 import React from 'react';
-import { addCommands, COMMANDS } from './commands';
+import { addCommands, COMMANDS, takeInsertions } from './commands';
 import { CurrencyFormat, money, setCurrencyFormat } from './figures';
 import { ComputeModel } from './model';
 import { computeIcon, ComputePanel, PANEL_ID } from './panel';
@@ -64,6 +64,9 @@ function activate(
   };
   const panel = new ComputePanel({ model, trans, act, memory });
   addCommands({ app, model, trans, tracker });
+  if (tracker) {
+    takeInsertions(tracker);
+  }
   for (const command of ['open', 'ask', 'cancel', 'stop-pool', 'refresh']) {
     palette?.addItem({ command: COMMANDS[command], category: trans.__('Compute') });
   }
