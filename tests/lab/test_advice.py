@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from playwright.sync_api import Locator, expect
 
@@ -58,7 +56,7 @@ def test_advice_is_applied_in_the_form_whose_keys_are_those_of_any_form(screen: 
     expect(screen.cell(1).locator("[data-jc-run]")).to_have_attribute("data-jc-state", "done")
 
 
-def test_an_idle_machine_counts_down_and_a_new_one_is_expected(screen: Screen) -> None:
+def test_an_idle_machine_counts_down_until_it_is_stopped(screen: Screen) -> None:
     screen.open("machine.ipynb", [LOAD, "%%remote --memory 500M\n6 * 7"])
     screen.run(0)
     screen.run(1)
@@ -71,7 +69,3 @@ def test_an_idle_machine_counts_down_and_a_new_one_is_expected(screen: Screen) -
     machine.locator("[data-command=stop]").click()
     screen.page.locator(".jp-Dialog").get_by_role("button", name="Stop").click()
     expect(machine).to_have_count(0, timeout=MS)
-    screen.run(1)
-    # The first machine has told how long it takes.
-    expect(screen.cell(1)).to_contain_text(re.compile(r"starting local → ready in ~\d+ s"))
-    screen.wait_for_end(1)
