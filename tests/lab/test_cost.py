@@ -104,33 +104,3 @@ def test_a_warning_is_set_in_place_given_once_and_kept(pool: None, screen: Scree
     field.fill("")
     field.press("Enter")
     expect(value(now, "warn_above")).to_have_count(0)
-
-
-_HIDE = """hidden => {
-    Object.defineProperty(document, 'hidden', { get: () => hidden, configurable: true });
-    document.dispatchEvent(new Event('visibilitychange'));
-}"""
-
-
-def test_nothing_is_asked_while_the_page_is_hidden_and_at_once_when_it_is_back(
-    pool: None, screen: Screen
-) -> None:
-    _, cost = sections(screen, "hidden.ipynb")
-    asked: list[str] = []
-    screen.page.on(
-        "request", lambda sent: "jupyter-compute/" in sent.url and asked.append(sent.url)
-    )
-    screen.page.wait_for_timeout(2500)
-    assert len(asked) >= 2
-    screen.page.evaluate(_HIDE, True)
-    screen.page.wait_for_timeout(500)  # what had been asked is answered
-    asked.clear()
-    old = value(cost, "active").inner_text()
-    screen.page.wait_for_timeout(8000)
-    assert asked == []
-    assert value(cost, "active").inner_text() == old
-    screen.watch()
-    with screen.page.expect_request("**/jupyter-compute/state*", timeout=500):
-        screen.page.evaluate(_HIDE, False)
-    expect(screen.panel).to_have_attribute("data-state", "live")
-    assert screen.seen()["state"]["texts"][-2:] == ["connecting", "live"]
