@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import homes
 from homes import Home
 from kernels import Kernel
 
 # The same examples every time: a check that fails now and then helps nobody who is at something else.
-settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile(
+    "same", derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("same")
 
 # A shell has its background jobs ignore interrupts; tests send themselves some.

@@ -61,7 +61,7 @@ class Dashboard:
                 self._ended,
                 _title("Machines"),
                 self._machines.box,
-                _title("Cost by notebook"),
+                _title("Ended today, by notebook"),
                 self._costs,
             ]
         )
@@ -145,7 +145,7 @@ class Dashboard:
         ending = {m["id"] for m in mirror.machines.values() if m["state"] in {"draining", "ending"}}
         rows = {name: figures.machine(item, at) for name, item in mirror.machines.items()}
         self._machines.show(dict(list(rows.items())[:_MOST_ACTIVE]), ending if fresh else None)
-        self._costs.value = figures.costs(mirror.runs.values())
+        self._costs.value = figures.costs(mirror.spending)
 
     def _cancel(self, run_id: str) -> None:
         self._cancelled.add(run_id)

@@ -124,7 +124,7 @@ def machine(item: Mapping[str, Any], at: float) -> str:
         f"<span>{html.escape(item['state'])}</span>",
         f'<span style="{_MUTED}">{html.escape(facts)}</span>',
         _value("usd_per_hour", f"{_money(item['usd_per_hour'])}/h"),
-        _value("idle_s", f"idle for {format_time(item['idle_s'])}")
+        _value("idle_s", f"idle for {format_time(item['idle_s'])}{_ending(item, at)}")
         if idle
         else _value("runs", runs),
         f"cpu {_meter(item['cpu_used'], item['cpu'])} {_value('cpu_used', cpu)}",
@@ -135,20 +135,25 @@ def machine(item: Mapping[str, Any], at: float) -> str:
     return f'<div data-machine-id="{ident}" data-state="{item["state"]}">{_row(parts)}</div>'
 
 
-def costs(runs: Iterable[Mapping[str, Any]]) -> str:
-    """Return what the runs cost, by notebook."""
-    sums: dict[str, float | None] = {}
-    for item in runs:
-        name = item["notebook"] or "no notebook"
-        usd = item["receipt"]["cost_usd"] if item["receipt"] else item["usd"]
-        before = sums.get(name)
-        sums[name] = before if usd is None else (before or 0) + usd
-    shown = (
-        f'<span data-cost-of="{html.escape(name)}">{html.escape(name)} '
-        f"{_value('usd', _money(usd))}</span>"
-        for name, usd in sums.items()
+def _ending(item: Mapping[str, Any], at: float) -> str:
+    left_s = None if item["ends"] is None else max(0, round(item["ends"] - at))
+    return "" if left_s is None else f" · ends in {format_time(left_s)}"
+
+
+def costs(spending: Mapping[str, Any]) -> str:
+    """Return what the runs cost that ended today, by notebook."""
+    sums = [(item["notebook"] or "no notebook", item) for item in spending["notebooks"]]
+    if spending["others"]:
+        sums.append((f"{spending['others']['notebooks']} others", spending["others"]))
+    return _row(
+        f'<span data-cost-of="{html.escape(name)}">{html.escape(name)} {_value("usd", _sum(item))}</span>'
+        for name, item in sums
     )
-    return _row(shown)
+
+
+def _sum(item: Mapping[str, Any]) -> str:
+    least = "≥ " if item["usd_unknown_runs"] and item["usd"] is not None else ""
+    return least + _money(item["usd"])
 
 
 def _took(item: Mapping[str, Any]) -> list[str]:

@@ -228,7 +228,7 @@ def test_something_called_a_connection():
 @pytest.mark.parametrize(
     "value",
     [np, logging.getLogger("x"), lambda x: x, Holder, Holder(a=1), 1, [None], io.StringIO("x")],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_can_be_pickled_is_not_blamed(value):
     assert found(v=value) == {}
@@ -284,7 +284,7 @@ class TestOpenFiles:
     @pytest.mark.parametrize(
         "value",
         [io.StringIO(), io.BytesIO(b"x"), "path", sys.stdout, sys.stderr, [sys.stdout], Holder()],
-        ids=str,
+        ids=lambda value: type(value).__name__,
     )
     def test_what_is_not_a_file(self, value):
         assert not open_files({"v": value})

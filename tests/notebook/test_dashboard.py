@@ -144,16 +144,19 @@ def test_old_figures_are_said_to_be_old(kernel: Kernel, home: Home) -> None:
 
 
 def test_a_new_one_takes_the_place_of_the_one_before(shared_kernel: Kernel) -> None:
+    states = shared_kernel.widgets.states
+    before = set(states)
     first = Dashboard(shared_kernel)
+    of_first = states.keys() - before
+    assert len(of_first) > 10
     assert ok(shared_kernel.run(THREADS)).result == "1"
     (bundle,) = first.reply.displays
     assert set(bundle) == {VIEW, "text/plain"}
-    widgets = len(shared_kernel.widgets.states)
     second = Dashboard(shared_kernel)
-    shared_kernel.wait_for(lambda: first.root not in shared_kernel.widgets.states)
+    shared_kernel.wait_for(lambda: first.root not in states)
     assert ok(shared_kernel.run(THREADS)).result == "1"
     assert "has moved" in str(second.reply.updates)
-    assert len(shared_kernel.widgets.states) <= widgets + 3, "widgets of the first are left"
+    assert of_first & states.keys() == set(), "widgets of the first are left"
     second.becomes(second.state)
 
 
