@@ -38,7 +38,7 @@ def test_the_form_says_what_is_wrong_and_writes_the_line(screen: Screen) -> None
     screen.run(1)
     form = screen.cell(1).locator(".jc-ask")
     offer = form.locator(".jc-offer")
-    expect(offer).to_contain_text("a machine is ready", timeout=MS)
+    expect(offer).to_contain_text("would run on local with 1 cpu 4 GB, at no cost", timeout=MS)
     memory = field(form, "memory")
     memory.click()
     screen.page.keyboard.type("64")
