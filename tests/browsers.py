@@ -252,6 +252,16 @@ class Screen:
             )
         )
 
+    def theme(self, name: str) -> None:
+        """Change to JupyterLab's theme ``Light`` or ``Dark``, and wait until it is done.
+
+        JupyterLab has an error of its own if the next change comes before its splash is gone.
+        """
+        self.execute("apputils:change-theme", theme=f"JupyterLab {name}")
+        body = self.page.locator("body")
+        expect(body).to_have_attribute("data-jp-theme-name", f"JupyterLab {name}")
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
+
     def watch(self, cell: int | None = None, **watched: str) -> None:
         """Begin to note the values of elements, each given as ``selector`` or ``selector@attribute``.
 
@@ -276,7 +286,7 @@ class Screen:
         return dict(self.page.evaluate("() => window.jcSeen()"))
 
     def shot(self, name: str, around: Locator | None = None) -> None:
-        """Keep a picture of all or what is around something, if ``JUPYTER_COMPUTEKEPT`` names a folder."""
+        """Keep a picture of all or what is around something, if ``JUPYTER_COMPUTE_SHOTS`` names a folder."""
         if KEPT:
             self.page.mouse.move(_SIZE["width"] / 2, _SIZE["height"] - 5)  # over nothing
             box = around.bounding_box() if around is not None else None

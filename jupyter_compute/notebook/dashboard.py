@@ -47,7 +47,6 @@ class Dashboard:
     def __init__(self) -> None:
         self.watch = Watch(self._take)
         self._lock = threading.RLock()
-        self._cancelled: set[str] = set()
         self._banner, self._now = ipywidgets.HTML(), ipywidgets.HTML()
         self._ended, self._costs = ipywidgets.HTML(), ipywidgets.HTML()
         self._runs = _Rows(lambda name: _Action("Cancel", "", lambda: self._cancel(name)))
@@ -148,7 +147,6 @@ class Dashboard:
         self._costs.value = figures.costs(mirror.spending)
 
     def _cancel(self, run_id: str) -> None:
-        self._cancelled.add(run_id)
         self.watch.order(f"/v1/runs/{run_id}/cancel", {"action": "interrupt"})
 
     def _stop(self, machine_id: str) -> None:

@@ -76,6 +76,7 @@ class Watch:
         self._woken = threading.Event()
         self._end = threading.Event()
         self._end.set()
+        self._thread: threading.Thread | None = None
         self._heard: float | None = None
         self._ahead = 0.0
         self._why = ""
@@ -92,10 +93,14 @@ class Watch:
         """Begin to look, in a thread that ends with the kernel."""
         if not self.running:
             self._end = threading.Event()
-            run = contextvars.copy_context().run
-            threading.Thread(
-                target=run, args=(self._run, self._end), name="jupyter-compute-watch", daemon=True
-            ).start()
+            run, former = contextvars.copy_context().run, self._thread
+            self._thread = threading.Thread(
+                target=run,
+                args=(self._follow, self._end, former),
+                name="jupyter-compute-watch",
+                daemon=True,
+            )
+            self._thread.start()
 
     def stop(self) -> None:
         """Look no more."""
@@ -114,6 +119,15 @@ class Watch:
         self._orders.put((path, body))
         self.wake()
 
+    def _follow(self, end: threading.Event, former: threading.Thread | None) -> None:
+        if former is not None:
+            former.join()  # it has the connection
+        try:
+            self._run(end)
+        finally:
+            end.set()
+            self._hang_up()
+
     def _run(self, end: threading.Event) -> None:
         last = time.monotonic()
         pause = 0.0
@@ -128,7 +142,6 @@ class Watch:
             pause = self._pause()
             last = time.monotonic()
             self._woken.wait(pause)
-        self._hang_up()
 
     def _pause(self) -> float:
         active = any(run["state"] not in ENDED for run in self._mirror.runs.values())
@@ -161,6 +174,10 @@ class Watch:
                 self._refusal = str(refused)
                 self._stopping = float("-inf")
                 self._hang_up()
+            except GONE:
+                self._refusal = "what was asked last did not reach the pool"
+                self._stopping = float("-inf")
+                raise
 
     def _reach(self) -> Connection:
         if self._connection is not None and not self._connection.is_open():

@@ -172,6 +172,8 @@ class _Status(Handler):
 
 
 class _Layers(Handler):
+    keeps_alive = False
+
     def get(self) -> None:
         self.finish(json.dumps(self.pool.layers()))
 

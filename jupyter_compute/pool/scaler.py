@@ -191,14 +191,20 @@ class Scaler:
         starting = [machine.launched for machine in machines if machine.state == "starting"]
         if starting:
             return f"starting {layer}{again}{self._ready_in(layer, min(starting))}"
+        if any(machine.state == "draining" for machine in machines):
+            return f"{layer} was told to stop: it ends after the runs on it, and then starts anew"
         return f"{layer} is being replaced" if machines else f"waiting for {layer} to start"
 
     def start_s(self, offer: Offer) -> float | None:
         """Return how long it takes until there is such a machine; 0 if there is one.
 
-        That is the median of the layer's last ones; None if there has been none.
+        That is the median of the layer's last ones; None if there has been none, or if one has to
+        end first whose runs nobody can foretell.
         """
-        ready = {machine.offer for machine in self.machines.values() if machine.state == "ready"}
+        of_layer = [m for m in self.machines.values() if m.offer.layer == offer.layer]
+        if any(machine.state == "draining" for machine in of_layer):
+            return None
+        ready = {machine.offer for machine in of_layer if machine.state == "ready"}
         took_s = [0.0] if offer in ready else self._starts_s.get(offer.layer, ())
         return statistics.median(took_s) if took_s else None
 

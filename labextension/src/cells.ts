@@ -187,7 +187,7 @@ export function findCell(tracker: INotebookTracker, run: IRun): [NotebookPanel, 
   const search = (match: (model: ICodeCellModel) => boolean, named: boolean): void => {
     tracker.forEach(panel => {
       const cells = panel.content.model?.cells;
-      if (found || !cells || (named && !panel.context.path.endsWith(run.notebook))) {
+      if (found || !cells || (named && panel.context.path.split('/').pop() !== run.notebook)) {
         return;
       }
       for (let i = 0; i < cells.length; i++) {
@@ -231,6 +231,7 @@ export async function runCell(panel: NotebookPanel, cell: Cell): Promise<void> {
   const { content, sessionContext } = panel;
   await loadMagics(panel);
   content.activeCellIndex = content.widgets.indexOf(cell);
+  content.deselectAll(); // or all that is selected would run
   await NotebookActions.run(content, sessionContext);
 }
 

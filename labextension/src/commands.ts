@@ -43,7 +43,8 @@ interface ICommand {
 
 export function addCommands(context: IContext): void {
   const { app, model, trans, tracker } = context;
-  const hasPool = (): boolean => ['live', 'empty', 'stale'].includes(model.state);
+  const hasPool = (): boolean =>
+    ['live', 'empty', 'stale'].includes(model.state) || (model.state === 'connecting' && model.age !== null);
   const commands: Record<string, ICommand> = {
     open: {
       label: trans.__('Show Compute'),
@@ -98,12 +99,13 @@ export function addCommands(context: IContext): void {
       execute: args => execute(typeof args.id === 'string' ? args.id : '')
     });
   }
-  let known = 0;
+  let known = '';
   model.changed.connect(() => {
-    const active = model.activeRuns.length;
-    if (active !== known) {
-      known = active;
+    const now = `${model.activeRuns.length} ${hasPool()}`;
+    if (now !== known) {
+      known = now;
       app.commands.notifyCommandChanged(COMMANDS.cancel);
+      app.commands.notifyCommandChanged(COMMANDS['stop-pool']);
     }
   });
 }
@@ -163,16 +165,16 @@ async function goTo({ app, model, trans, tracker }: IContext, id: string): Promi
   }
   const sessions = [...app.serviceManager.sessions.running()];
   const session = sessions.find(({ path }) => run.notebook && path.split('/').pop() === run.notebook);
-  if (!session) {
+  if (session) {
+    await app.commands.execute('docmanager:open', { path: session.path });
+    await tracker?.currentWidget?.revealed;
+  }
+  const now = tracker && session && findCell(tracker, run);
+  if (!now) {
     const place = [run.notebook, run.cell && `[${run.cell}]`].filter(Boolean).join(' ');
     throw new Error(trans.__('The cell of %1 is in no open notebook: %2', id, place || '?'));
   }
-  await app.commands.execute('docmanager:open', { path: session.path });
-  await tracker?.currentWidget?.revealed;
-  const now = tracker && findCell(tracker, run);
-  if (now) {
-    await showCell(...now);
-  }
+  await showCell(...now);
 }
 
 async function attach(context: IContext, id: string): Promise<void> {
@@ -213,15 +215,19 @@ async function confirmed(trans: TranslationBundle, title: string, body: string, 
 }
 
 /** Put a new code cell below the one with the id, below the active one if there is none. */
-function insertBelow(panel: NotebookPanel, id: string, code: string): void {
+function insertBelow(panel: NotebookPanel, id: string, code: string): boolean {
   const { content } = panel;
   const found = content.widgets.findIndex(cell => cell.model.id === id);
+  if (id && found < 0) {
+    return false; // it is in another notebook of this kernel
+  }
   const index = (found < 0 ? content.activeCellIndex : found) + 1;
   content.model?.sharedModel.insertCell(index, { cell_type: 'code', source: code });
   content.activeCellIndex = index;
   content.mode = 'edit';
   const cell = content.activeCell;
   void cell?.ready.then(() => cell.editor?.setCursorPosition({ line: code.split('\n').length - 1, column: 0 }));
+  return true;
 }
 
 /** Let kernels do so: that is how *Insert* of `%compute ask` works. */
@@ -232,8 +238,7 @@ export function takeInsertions(tracker: INotebookTracker): void {
       sessionContext.session?.kernel?.registerCommTarget('jupyter-compute:insert', (comm, opened) => {
         const { cell, text } = opened.content.data;
         // Of several pages on one kernel, the one where the button was pressed.
-        if (document.hasFocus()) {
-          insertBelow(panel, String(cell), String(text));
+        if (document.hasFocus() && insertBelow(panel, String(cell), String(text))) {
           comm.send({ inserted: true });
         }
       });

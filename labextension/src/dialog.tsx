@@ -167,6 +167,9 @@ function Fields({ source, layers, advised, trans, onChange }: IFieldsProps): JSX
   );
 }
 
+/** More than the largest machine there is, and refused everywhere. */
+const beyond = (cpu: number, size: number): boolean => cpu > 896 || size > 32 * 1024 ** 4;
+
 /** Say which machine the ask would get, and for how much. */
 function describeOffer(
   text: (option: string) => string,
@@ -182,11 +185,15 @@ function describeOffer(
     return trans.__('What it would get is known once a pool is running.');
   }
   const [cpu, size] = [Number(text('--cpu') || 1), bytesOf(text('--memory'))];
-  const fits = (offer: IOffer): boolean => offer.cpu >= cpu && offer.memory >= size;
+  const gpus = Number(/^(?:.*:)?(\d+)$/.exec(text('--gpu') || '0')?.[1] ?? 1);
+  const fits = (offer: IOffer): boolean => offer.cpu >= cpu && offer.memory >= size && offer.gpu >= gpus;
   const price = (offer: IOffer): number => offer.usd_per_hour ?? Infinity;
   const fitting = offers.filter(fits).sort((a, b) => price(a) - price(b));
   const offer = fitting[0] ?? [...offers].sort((a, b) => b.cpu - a.cpu)[0];
   const facts = [number(offer.cpu, 2), memory(offer.memory), money(offer.usd_per_hour)];
+  if (on === 'local' && fitting.length === 0 && offer.gpu >= gpus && !beyond(cpu, size)) {
+    return trans.__('This computer has %1 CPUs, %2: it would run with what there is.', ...facts);
+  }
   return fitting.length
     ? trans.__('%1: %2 CPUs, %3, %4/h', offer.type, ...facts)
     : trans.__('No offer is large enough; the largest is %1: %2 CPUs, %3, %4/h', offer.type, ...facts);

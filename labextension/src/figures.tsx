@@ -61,25 +61,23 @@ export function clock(seconds: number | null | undefined): string {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${two(minutes)}:${two(whole % 60)}`;
 }
 
-/** A duration in its leading unit. */
+type Unit = [number, string];
+const UNITS: Unit[] = [[86400, 'day'], [3600, 'hour'], [60, 'minute'], [1, 'second'], [0.001, 'millisecond']];
+
+/** A duration in its two leading units, the second one rounded down. */
 export function duration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined) {
     return UNKNOWN;
   }
-  const units: [number, string][] = [
-    [86400, 'day'],
-    [3600, 'hour'],
-    [60, 'minute'],
-    [1, 'second'],
-    [0.001, 'millisecond']
-  ];
-  const [size, unit] = units.find(([least]) => seconds >= least) ?? units[3];
-  return (seconds / size).toLocaleString(undefined, {
-    style: 'unit',
-    unit,
-    unitDisplay: 'short',
-    maximumFractionDigits: size === 1 && seconds < 10 ? 1 : 0
-  });
+  const show = (value: number, [, unit]: Unit, maximumFractionDigits = 0): string =>
+    value.toLocaleString(undefined, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits });
+  const unit = UNITS.find(([least]) => seconds >= least) ?? UNITS[3];
+  if (unit[0] <= 1) {
+    return show(seconds / unit[0], unit, unit[0] === 1 && seconds < 10 ? 1 : 0);
+  }
+  const [least, next] = [unit[0], UNITS[UNITS.indexOf(unit) + 1]];
+  const rest = Math.floor((seconds % least) / next[0]);
+  return [show(Math.floor(seconds / least), unit), rest && show(rest, next)].filter(Boolean).join(' ');
 }
 
 /** A date like 2026-11-23, in any time zone. */

@@ -113,6 +113,7 @@ export class ComputeModel implements IDisposable {
 
   /** Ask now, as something may have happened. */
   resume(): void {
+    this.glance();
     this._resuming = this._heard !== null && (this.age ?? 0) > this._patience;
     this._poll.refresh().catch(() => undefined);
     this._changed.emit();
@@ -122,7 +123,6 @@ export class ComputeModel implements IDisposable {
   news(): Promise<void> {
     return new Promise(done => {
       this._waiting.push(done);
-      this.glance();
       this.resume();
     });
   }

@@ -98,10 +98,7 @@ def test_it_is_usable_at_200_pixels_in_both_themes(screen: Screen) -> None:
     mine = run_in_background(screen, name)
     expect(mine.locator("[data-value=cpu_used]")).not_to_contain_text("\N{EN DASH}")
     for theme in ("Light", "Dark"):
-        screen.page.evaluate(
-            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
-            f"JupyterLab {theme}",
-        )
+        screen.theme(theme)
         screen.shot(f"panel-{theme.lower()}")
         wide, scrolled = screen.panel.evaluate(
             "panel => { const before = panel.getAttribute('style');"
@@ -121,10 +118,7 @@ def test_it_is_usable_at_200_pixels_in_both_themes(screen: Screen) -> None:
             " return [style.backgroundColor, style.color].map(c => c.match(/\\d+/g).map(Number)); }"
         )
         assert (sum(back[:3]) < sum(front[:3])) == (theme == "Dark")
-    screen.page.evaluate(
-        "() => window.jupyterapp.commands.execute("
-        "'apputils:change-theme', { theme: 'JupyterLab Light' })"
-    )
+    screen.theme("Light")
     screen.cancel(name)
 
 

@@ -12,7 +12,6 @@ from browsers import KEPT, LOAD, MS, Screen
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SLEEP = "import time; time.sleep(600)"
-THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 WATCHERS = "sum(t.name == 'jupyter-compute-watch' for t in __import__('threading').enumerate())"
 
 
@@ -20,11 +19,9 @@ def shots(screen: Screen, name: str) -> None:
     """Keep pictures in both themes, if somebody wants to look at them."""
     if not KEPT:
         return
-    for short, theme in reversed(THEMES.items()):
-        screen.execute("apputils:change-theme", theme=theme)
-        expect(screen.page.locator("body")).to_have_attribute("data-jp-theme-name", theme)
-        screen.page.wait_for_timeout(300)
-        screen.shot(f"{name}-{short}")
+    for theme in ("Dark", "Light"):
+        screen.theme(theme)
+        screen.shot(f"{name}-{theme.lower()}")
 
 
 def field(form: Locator, name: str) -> Locator:

@@ -157,7 +157,7 @@ def test_a_new_one_takes_the_place_of_the_one_before(shared_kernel: Kernel) -> N
     assert ok(shared_kernel.run(THREADS)).result == "1"
     assert "has moved" in str(second.reply.updates)
     assert of_first & states.keys() == set(), "widgets of the first are left"
-    second.becomes(second.state)
+    second.wait("Compute")
 
 
 def test_its_thread_ends_when_nobody_shows_it(shared_kernel: Kernel) -> None:

@@ -89,9 +89,13 @@ def test_a_large_pool_fits_and_says_what_is_left_out(large: Crowd) -> None:
 
 
 @pytest.mark.slow
-def test_in_a_large_pool_too_a_panel_that_looks_on_sees_what_a_new_one_sees(large: Crowd) -> None:
-    panel = Panel()
+def test_in_a_large_pool_too_a_panel_that_looks_on_sees_what_a_new_one_sees(
+    large: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, start = Panel(), large.clock.now()
     for number in range(12):
+        # Both see the same second.
+        monkeypatch.setattr(large.clock, "now", lambda second=start + number: second)
         large.sample()
         _look(large, panel)
         fresh = Panel()
