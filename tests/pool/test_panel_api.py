@@ -187,7 +187,7 @@ def test_a_machine_with_a_run_ends_after_it_and_is_given_no_other(tmp_path: Path
     late = services.submit("print('late')", cpu=0.1)
     late.until(kind="accepted")
     late_id = late.events[0]["id"]
-    reason = "local is being replaced"
+    reason = "local was told to stop: it ends after the runs on it, and then starts anew"
     _see(panel, lambda: panel.runs.get(late_id, {}).get("reason") == reason)
     assert _machine(panel)["state"] == "draining"
     go.touch()
