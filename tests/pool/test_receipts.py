@@ -67,8 +67,7 @@ def test_every_end_has_a_receipt_that_the_sums_contain(own: None) -> None:
         assert ran["machine"] == "local"
     assert late["run_s"] >= 0.5
     assert (climbed["attempts"], climbed["memory"]) == (2, GB)
-    # Pages that the fork server held already, and that the run has given up, are taken off.
-    assert 695 * 10**6 < climbed["memory_peak"] < GB
+    assert 700 * 10**6 < climbed["memory_peak"] < GB
     assert ran_out["memory_peak"] > ran_out["memory"] == 400 * 10**6
     assert (never["run_s"], never["machine"], never["cpu_mean"]) == (0, "", None)
     assert never["wait_s"] > 0
