@@ -46,7 +46,8 @@ _FLAGS = (
     "--no-first-run",
 )
 _NOT_OURS = re.compile(
-    r"debugger state|debug_request message|Error: Disposed|'insertWidget'|ReactiveToolbar"
+    r"Canceled future for (comm_info|create_subshell|debug|delete_subshell|kernel_info)_request"
+    r"|debugger state|Error: Disposed|'insertWidget'|ReactiveToolbar"
 )
 """What some JupyterLabs themselves report when a notebook is closed at a bad moment."""
 

@@ -4,7 +4,8 @@ It has imported IPython and made a shell, so a child is ready in milliseconds. I
 runs no user code itself. It speaks JSON lines with its node, which sends the file
 descriptors of each child along:
 
-    node: {"op": "fork"} + descriptors      server: {"forked": PID} or {"refused": "why"}
+    node: {"op": "fork"} + descriptors      server: {"forked": PID, "memory": BYTES}
+                                            server: or {"refused": "why"}
     node: {"op": "preload", "modules": []}  server: {"preloaded": [...]}
                                             server: {"exited": PID, "status": N}
 
@@ -89,17 +90,32 @@ class ForkServer:
             gc.freeze()
             return True
         try:
-            pid = os.fork()
+            pid, memory = self._fork(descriptors)
         except OSError as error:  # too many processes, or no memory: other children go on
             self._say({"refused": str(error)})
         else:
-            if pid == 0:
-                self._become_child(descriptors)
             self._children.add(pid)
-            self._say({"forked": pid})
+            self._say({"forked": pid, "memory": memory})
         for descriptor in descriptors:
             os.close(descriptor)
         return True
+
+    def _fork(self, descriptors: list[int]) -> tuple[int, int]:
+        """Return a child's process id, and the bytes that it had resident at first.
+
+        It measures them itself: what it touches a moment later is its own.
+        """
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb", 0) as told:
+            with os.fdopen(writing, "wb", 0) as telling:
+                pid = os.fork()
+                if pid == 0:
+                    memory, _ = limits.usage([os.getpid()])
+                    telling.write(str(memory).encode())
+                    telling.close()
+                    told.close()
+                    self._become_child(descriptors)
+            return pid, int(told.read(64) or 0)
 
     def _become_child(self, descriptors: list[int]) -> NoReturn:
         code = 1

@@ -265,7 +265,7 @@ class Nursery:
         ends = _Ends.make()
         try:
             reply = await self._ask({"op": "fork"}, ends.for_child)
-            pid = _forked(reply)
+            pid, baseline = _forked(reply)
         except BaseException:
             ends.close_ours()
             raise
@@ -274,7 +274,6 @@ class Nursery:
         assert self._loop is not None
         frames, output, error, stack = ends.reads
         exited = self._loop.create_future()
-        baseline, _ = limits.usage([pid])
         group = Group.create(self._groups, str(pid)) if self._groups is not None else None
         child = Child(pid, ends.ours, frames, output, error, stack, exited, baseline, group)
         self._children[pid] = child
@@ -360,7 +359,7 @@ class Nursery:
         return f"{self.interpreter} cannot run children: {lines[-1] if lines else 'it ended'}"
 
 
-def _forked(reply: dict[str, Any]) -> int:
+def _forked(reply: dict[str, Any]) -> tuple[int, int]:
     if "refused" in reply:
         raise NurseryFailed(f"no process can be started: {reply['refused']}")
-    return int(reply["forked"])
+    return int(reply["forked"]), int(reply["memory"])
