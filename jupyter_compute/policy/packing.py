@@ -227,7 +227,7 @@ class _Packer:
         self._sizes = [demand.size for demand in demands]
         self._bins = [self._bin(offer, demands) for offer in _undominated(offers, demands)]
         self._bins = [one for one in self._bins if one.usable]
-        chance = random.Random(number)  # noqa: S311 - the same every time
+        chance = random.Random(number)
         off = _OFF if number > 1 else 0.0
         self._worth = [
             self._alone(place) * (1 + off * chance.uniform(-1, 1)) for place in range(len(demands))
