@@ -12,6 +12,10 @@
     │   ├─ Crashed
     │   └─ MachineLost
     ├─ Cancelled
+    ├─ CapacityError       the machine that a run needs cannot be had now
+    │   ├─ NoCapacity
+    │   ├─ QuotaReached
+    │   └─ LaunchFailed
     ├─ EnvironmentMismatch
     └─ PoolError           the pool cannot be reached or started
 
@@ -30,12 +34,16 @@ __all__ = [
     "AskError",
     "AttemptError",
     "Cancelled",
+    "CapacityError",
     "ComputeError",
     "Crashed",
     "EnvironmentMismatch",
+    "LaunchFailed",
     "MachineLost",
+    "NoCapacity",
     "OutOfMemory",
     "PoolError",
+    "QuotaReached",
     "RemoteError",
     "TimedOut",
     "TransferError",
@@ -168,6 +176,22 @@ class MachineLost(AttemptError):
 
 class Cancelled(ComputeError):
     """The run was cancelled."""
+
+
+class CapacityError(ComputeError):
+    """The machine that a run needs cannot be had now."""
+
+
+class NoCapacity(CapacityError):
+    """The layer has no machine left that would do, in any zone and at any price."""
+
+
+class QuotaReached(CapacityError):
+    """The account may have no more such machines."""
+
+
+class LaunchFailed(CapacityError):
+    """Machines could not be started, or started and never joined the pool."""
 
 
 class EnvironmentMismatch(ComputeError):

@@ -179,6 +179,12 @@ class Offer:
     gpu : int
     usd_per_hour : float or None
         None if unknown; 0 on this computer.
+    spot : bool
+        True if the machine may be taken away at two minutes' notice.
+    region, zone : str
+        Where; an empty zone leaves it to the layer.
+    priced : float or None
+        When the price was true, in UTC seconds; None if it is no matter of time, or unknown.
     """
 
     layer: str
@@ -187,6 +193,10 @@ class Offer:
     memory: int
     gpu: int = 0
     usd_per_hour: float | None = None
+    spot: bool = False
+    region: str = ""
+    zone: str = ""
+    priced: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

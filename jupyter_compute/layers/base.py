@@ -1,8 +1,8 @@
 """What every compute layer promises to the pool.
 
-A layer knows nothing of runs: it starts machines, each a `jupyter_compute.node`
-process somewhere, and ends them. The pool decides when, and identifies machines by
-ids of its own, which it has journalled before it asks for one.
+A layer knows nothing of runs: it starts machines, each a `jupyter_compute.node` process
+somewhere, and ends them. The pool decides when. It journals a `Launch` before it asks
+for it, so that whatever comes of it can be found by the launch's id.
 """
 
 from __future__ import annotations
@@ -13,7 +13,61 @@ from typing import Literal, Protocol, runtime_checkable
 
 from jupyter_compute.model import Offer
 
-__all__ = ["Layer", "Machine", "Rehearsing"]
+__all__ = [
+    "Boot",
+    "Introducing",
+    "Launch",
+    "Launched",
+    "Layer",
+    "Machine",
+    "Refusal",
+    "Rehearsing",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a machine needs to find its pool. It holds nothing that stays secret.
+
+    Parameters
+    ----------
+    url : str
+        Where machines join, ``https://HOST:PORT``.
+    pin : str
+        SHA-256 of the certificate of the pool's authority (DER), 64 hexadecimal digits.
+        Whoever answers at the address must prove to belong to it.
+    token : str
+        Exchanged for a certificate once per machine, and worthless after a few minutes.
+    lifetime_s : float
+        The machine ends itself after this, whatever happens.
+    """
+
+    url: str
+    pin: str
+    token: str
+    lifetime_s: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Machines to be started together, for the same purpose.
+
+    Parameters
+    ----------
+    id : str
+        Names this launch for ever: ``[a-z0-9-]``, at most 40 characters.
+    offers : tuple of Offer
+        What will do, the best first; all of one layer.
+    count : int
+        How many machines.
+    boot : Boot or None
+        None for a layer that introduces its machines itself (`Introducing`).
+    """
+
+    id: str
+    offers: tuple[Offer, ...]
+    count: int = 1
+    boot: Boot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +77,9 @@ class Machine:
     Parameters
     ----------
     id : str
-        The id that the pool gave it.
+        The layer's own, which never means another machine.
+    launch : str
+        The id of the launch that it came from.
     offer : Offer
         What it was launched as.
     state : {"alive", "gone"}
@@ -35,10 +91,48 @@ class Machine:
     """
 
     id: str
+    launch: str
     offer: Offer
     state: Literal["alive", "gone"]
     started: float
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an offer was not launched.
+
+    Parameters
+    ----------
+    offer : Offer or None
+        None if it was not about one offer.
+    kind : {"capacity", "quota", "throttled", "permission", "credentials", "invalid"}
+        ``capacity``: there is none now, another offer may do. ``quota``: the account may have
+        no more of such machines. ``throttled``: too many calls, later. The others do not
+        pass by themselves: the layer is not allowed to, does not know who asks, or its
+        configuration is wrong.
+    message : str
+        One sentence for the user, with what to do about it.
+    """
+
+    offer: Offer | None
+    kind: Literal["capacity", "quota", "throttled", "permission", "credentials", "invalid"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What came of a launch: fewer machines than asked for, possibly none, and why.
+
+    Parameters
+    ----------
+    machines : tuple of Machine
+    refused : tuple of Refusal
+        In the order in which the offers were tried.
+    """
+
+    machines: tuple[Machine, ...]
+    refused: tuple[Refusal, ...] = ()
 
 
 class Layer(Protocol):
@@ -54,39 +148,58 @@ class Layer(Protocol):
     def offers(self) -> Sequence[Offer]:
         """Return every machine type that can be launched, with its price.
 
-        The list is the same until the configuration changes.
+        One type may be offered several times: in several zones, as spot or not. The list
+        comes from a cache, which is renewed when prices may have changed.
         """
 
-    def launch(self, offer: Offer, machine_id: str) -> None:
-        """Start a machine of the offered type under the id.
+    def launch(self, launch: Launch) -> Launched:
+        """Start machines.
 
-        Calling it again with the same id never starts a second one. When it returns the
-        machine is listed; it may still fail to boot, which shows as ``gone``.
+        Calling it again with the same launch never starts more than its count: it returns
+        what has been started. When it returns, the machines are listed; each may still fail
+        to boot, which shows as ``gone``.
 
         Raises
         ------
         PoolError
-            If the layer did not start it. Nothing is left running then.
+            If it is not known what came of it, as no answer came. Call again.
         """
+
+    def terminate(self, machine_id: str) -> bool:
+        """Make the machine end, and return whether it is gone.
+
+        The caller repeats the call until it is. A machine that the layer does not know is
+        gone. Whatever ran on it has ended with it. Machines that are not of this
+        installation are never touched.
+
+        Raises
+        ------
+        PoolError
+            If the layer cannot be asked now.
+        """
+
+    def list(self) -> Sequence[Machine]:
+        """Return the machines of this installation that are alive, and those just gone.
+
+        They are found by what was written on them when they were launched, so also those
+        of which nobody here has a record.
+
+        Raises
+        ------
+        PoolError
+            If the layer cannot be asked now. That says nothing about the machines.
+        """
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """A layer that hands the invitation to its machines itself, through a pipe."""
 
     def introduce(self, machine_id: str, invitation: str) -> None:
         """Hand a launched machine the line that lets it join the scheduler.
 
         The invitation holds a key: it must reach nobody but the machine. Does nothing for
         a machine that is gone, or that has it already.
-        """
-
-    def terminate(self, machine_id: str) -> bool:
-        """Make the machine end, and return whether it is gone.
-
-        The caller repeats the call until it is. A machine that the layer never knew is
-        gone. Whatever ran on it has ended with it.
-        """
-
-    def list(self) -> Sequence[Machine]:
-        """Return the machines launched for this pool that are alive, and those just gone.
-
-        One that is gone is listed until `terminate` has said so once.
         """
 
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jupyter_compute import ask, places, settings
-from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Machine
+from jupyter_compute.layers.base import Launch, Launched, Machine, Refusal
 from jupyter_compute.model import Offer
 
 __all__ = ["Capacity", "LocalLayer", "measure"]
@@ -124,22 +123,24 @@ class LocalLayer:
             )
         return self._offers
 
-    def launch(self, offer: Offer, machine_id: str) -> None:
-        """Start a node process in a session of its own, unless the id has one already."""
+    def launch(self, launch: Launch) -> Launched:
+        """Start a node process in a session of its own, unless the launch has one already."""
+        offer = launch.offers[0]
         with self._lock:
-            if machine_id in self._nodes:
-                return
-            try:
-                process = subprocess.Popen(
-                    self._command(machine_id, offer),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise PoolError(f"the local machine cannot be started: {error}") from error
-            self._nodes[machine_id] = _Node(offer, process, time.time())
+            if launch.id not in self._nodes:
+                try:
+                    process = subprocess.Popen(
+                        self._command(launch.id, offer),
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.DEVNULL,
+                        cwd="/",
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    why = f"the local machine cannot be started: {error}"
+                    return Launched((), (Refusal(offer, "invalid", why),))
+                self._nodes[launch.id] = _Node(offer, process, time.time())
+            return Launched((self._nodes[launch.id].machine(launch.id),))
 
     def introduce(self, machine_id: str, invitation: str) -> None:
         """Write the invitation to the node's stdin, which stays open as its lease."""
@@ -188,12 +189,12 @@ class _Node:
     def machine(self, machine_id: str) -> Machine:
         code = self.process.poll()
         if code is None:
-            return Machine(machine_id, self.offer, "alive", self.started)
+            return Machine(machine_id, machine_id, self.offer, "alive", self.started)
         if code < 0:
             why = f"its process was ended by {signal.Signals(-code).name}"
         else:
             why = f"its process ended with exit code {code}"
-        return Machine(machine_id, self.offer, "gone", self.started, why)
+        return Machine(machine_id, machine_id, self.offer, "gone", self.started, why)
 
     def end(self) -> None:
         self.close()

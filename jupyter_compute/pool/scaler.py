@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Layer, Rehearsing
+from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
 
@@ -90,10 +90,12 @@ class Scaler:
         """
         machine_id = f"{offer.layer}-{os.getpid()}-{next(self._numbers)}"
         layer = self.layers[offer.layer]
-        layer.launch(offer, machine_id)
+        launched = layer.launch(Launch(machine_id, (offer,)))
+        if not launched.machines:
+            raise PoolError(launched.refused[0].message)
         machine = Machine(machine_id, offer, self._clock.monotonic(), self._clock.now())
         self.machines[machine_id] = machine
-        if self._invitation:
+        if self._invitation and isinstance(layer, Introducing):
             layer.introduce(machine_id, self._invitation)
         return machine
 
@@ -116,7 +118,9 @@ class Scaler:
         """
         self._invitation, self._demand, self._give_up = invitation, demand, give_up
         for machine in self.machines.values():
-            self.layers[machine.offer.layer].introduce(machine.id, invitation)
+            layer = self.layers[machine.offer.layer]
+            if isinstance(layer, Introducing):
+                layer.introduce(machine.id, invitation)
 
     def joined(self, machine_id: str) -> None:
         """A machine has registered with the scheduler."""

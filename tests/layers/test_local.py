@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import services
+from jupyter_compute.layers.base import Launch
 from jupyter_compute.layers.local import LocalLayer, measure
 from jupyter_compute.model import Offer
 
@@ -109,8 +110,8 @@ def test_a_node_starts_once_learns_the_address_and_ends_when_told(tmp_path: Path
     code = f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.readline()); sys.stdin.read()"
     layer = LocalLayer(command=lambda *_: [sys.executable, "-c", code])
     offer = Offer("local", "local", cpu=1, memory=GIB)
-    layer.launch(offer, "m1")
-    layer.launch(offer, "m1")
+    layer.launch(Launch("m1", (offer,)))
+    layer.launch(Launch("m1", (offer,)))
     assert [(m.id, m.state) for m in layer.list()] == [("m1", "alive")]
     layer.introduce("m1", "tcp://127.0.0.1:1")
     layer.introduce("m1", "tcp://127.0.0.1:2")
@@ -125,13 +126,13 @@ def test_a_node_starts_once_learns_the_address_and_ends_when_told(tmp_path: Path
 def test_a_node_that_does_not_end_by_itself_is_killed() -> None:
     code = "import time\nwhile True: time.sleep(1)"
     layer = LocalLayer(command=lambda *_: [sys.executable, "-c", code])
-    layer.launch(Offer("local", "local", cpu=1, memory=GIB), "m1")
+    layer.launch(Launch("m1", (Offer("local", "local", cpu=1, memory=GIB),)))
     services.wait_until(lambda: layer.terminate("m1"))
 
 
 def test_a_node_that_died_is_listed_with_the_reason_until_it_is_terminated() -> None:
     layer = LocalLayer(command=lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-    layer.launch(Offer("local", "local", cpu=1, memory=GIB), "m1")
+    layer.launch(Launch("m1", (Offer("local", "local", cpu=1, memory=GIB),)))
     services.wait_until(lambda: layer.list()[0].state == "gone")
     assert layer.list()[0].why == "its process ended with exit code 3"
     assert layer.terminate("m1")
