@@ -135,7 +135,7 @@ class _Node:
             protocol="tls",
             security=Security(
                 require_encryption=True,
-                tls_ca_file=certificate,
+                tls_ca_file=invitation["authority"],
                 tls_worker_cert=certificate,
                 tls_worker_key=key,
             ),

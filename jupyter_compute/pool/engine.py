@@ -17,7 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from jupyter_compute import task
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.executor import Listener
-from jupyter_compute.pool.identity import Identity
+from jupyter_compute.pool.authority import Authority
 from jupyter_compute.pool.scheduler import FitScheduler
 
 __all__ = ["Engine"]
@@ -63,12 +63,12 @@ class Engine(SchedulerPlugin):
         self._futures: dict[str, Future[None]] = {}
         self._on: dict[str, str] = {}
         self._names: dict[str, str] = {}
-        self._identity = Identity.make()
+        self.authority = Authority()
         self.scheduler = FitScheduler(
             host="127.0.0.1",
             port=0,
             protocol="tls",
-            security=self._identity.security(),
+            security=self.authority.credentials("scheduler").security(),
             dashboard=False,
             dashboard_address="127.0.0.1:0",
         )
@@ -78,14 +78,17 @@ class Engine(SchedulerPlugin):
         self.scheduler.add_plugin(self)
         self._client: Client | None = None
 
-    async def open(self) -> str:
-        """Start the scheduler and return the invitation that machines join it with."""
+    async def open(self) -> None:
+        """Start the scheduler."""
         await self.scheduler
         # In this process there is no need for a socket between client and scheduler.
         await self.scheduler.listen("inproc://", allow_offload=False)  # type: ignore[no-untyped-call]
         inner = next(a for a in self.scheduler.listeners if a.contact_address[:6] == "inproc")
         self._client = await Client(inner.contact_address, asynchronous=True)
-        return self._identity.invitation(self.scheduler.address)
+
+    def invite(self, machine: str) -> str:
+        """Return the line that lets a machine at a pipe join the scheduler."""
+        return self.authority.invitation(machine, self.scheduler.address)
 
     async def end(self) -> None:
         """End the scheduler; machines lose their connection."""

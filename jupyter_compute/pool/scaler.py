@@ -73,7 +73,7 @@ class Scaler:
         self._clock = clock
         self._timers = timers
         self._numbers = itertools.count(1)
-        self._invitation = ""
+        self._invite: Callable[[str], str] | None = None
         self._failures: dict[str, int] = {}
         self._starts_s: dict[str, deque[float]] = {}
         self._woken = asyncio.Event()
@@ -95,13 +95,13 @@ class Scaler:
             raise PoolError(launched.refused[0].message)
         machine = Machine(machine_id, offer, self._clock.monotonic(), self._clock.now())
         self.machines[machine_id] = machine
-        if self._invitation and isinstance(layer, Introducing):
-            layer.introduce(machine_id, self._invitation)
+        if self._invite is not None and isinstance(layer, Introducing):
+            layer.introduce(machine_id, self._invite)
         return machine
 
     def open(
         self,
-        invitation: str,
+        invite: Callable[[str], str],
         demand: Callable[[], Mapping[str, int]],
         give_up: Callable[[str, str], None],
     ) -> None:
@@ -109,18 +109,18 @@ class Scaler:
 
         Parameters
         ----------
-        invitation : str
-            The scheduler's.
+        invite : callable
+            From a machine's id to its invitation to the scheduler.
         demand : callable
             Returns how many attempts wait for a machine, by layer.
         give_up : callable
             Called with layer and message when no machine of a layer can be started.
         """
-        self._invitation, self._demand, self._give_up = invitation, demand, give_up
+        self._invite, self._demand, self._give_up = invite, demand, give_up
         for machine in self.machines.values():
             layer = self.layers[machine.offer.layer]
             if isinstance(layer, Introducing):
-                layer.introduce(machine.id, invitation)
+                layer.introduce(machine.id, invite)
 
     def joined(self, machine_id: str) -> None:
         """A machine has registered with the scheduler."""

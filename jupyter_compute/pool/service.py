@@ -92,8 +92,8 @@ class Service:
             loop.add_signal_handler(number, self._stopping.set)
         for note in self._journal.notes:
             logger.warning("%s", note)
-        invitation = await self._engine.open()
-        self._scaler.open(invitation, self._demand, self._life.fail_waiting)
+        await self._engine.open()
+        self._scaler.open(self._engine.invite, self._demand, self._life.fail_waiting)
         count = self.runs.replay()
         if count:
             logger.warning("%d unfinished runs were taken on again", count)

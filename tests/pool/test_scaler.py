@@ -21,7 +21,7 @@ class _Pool:
     def __init__(self, scaler: Scaler) -> None:
         self.waiting = 1
         self.messages: list[str] = []
-        scaler.open("tcp://127.0.0.1:1", self.demand, self.give_up)
+        scaler.open("an invitation for {}".format, self.demand, self.give_up)
 
     def demand(self) -> Mapping[str, int]:
         return {"local": self.waiting}
