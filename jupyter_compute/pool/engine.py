@@ -16,8 +16,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from jupyter_compute import task
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.pool.executor import Listener
 from jupyter_compute.pool.authority import Authority
+from jupyter_compute.pool.executor import Listener
 from jupyter_compute.pool.scheduler import FitScheduler
 
 __all__ = ["Engine"]
