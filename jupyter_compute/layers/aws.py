@@ -17,7 +17,7 @@ from typing import Any, Literal
 from jupyter_compute import places, settings
 from jupyter_compute.layers.refusals import CallFailed, translate
 
-__all__ = ["LAUNCH_TAG", "OWNER_TAG", "Account", "borrowed", "installation", "tags"]
+__all__ = ["LAUNCH_TAG", "NAME", "OWNER_TAG", "Account", "borrowed", "installation", "tags"]
 
 OWNER_TAG = "jupyter-compute:owner"
 LAUNCH_TAG = "jupyter-compute:launch"
@@ -74,6 +74,7 @@ class Account:
     def __init__(self, owner: str | None = None) -> None:
         self._owner = owner
         self._lock = threading.RLock()
+        self._number = ""
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
 
@@ -101,6 +102,31 @@ class Account:
         """
         chosen = settings.get("layers.aws.region") or borrowed("ec2.region")
         return str(chosen or self._boto().region_name or "")
+
+    @property
+    def number(self) -> str:
+        """The account's number.
+
+        Raises
+        ------
+        CallFailed
+            If AWS does not say.
+        """
+        if not self._number:
+            self._number = str(self.call("sts", "get_caller_identity")["Account"])
+        return self._number
+
+    @property
+    def bucket(self) -> str:
+        """The name of the bucket that ``setup aws`` makes, or the one that is configured.
+
+        Raises
+        ------
+        CallFailed
+            If AWS does not say which account this is.
+        """
+        chosen = settings.get("layers.aws.bucket")
+        return str(chosen or f"{NAME}-{self.number}-{self.owner}")
 
     def call(
         self,
@@ -139,7 +165,7 @@ class Account:
         """
         with self._translated(service, operation):
             for page in self._client(service, "other").get_paginator(operation).paginate(**request):
-                yield from page[key]
+                yield from page.get(key, ())
 
     def presigner(self) -> Any:
         """Return the S3 client, for signing addresses.

@@ -7,34 +7,31 @@ and a fleet wants its user-data in a launch template, which is one more thing to
 
 from __future__ import annotations
 
+import functools
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from jupyter_compute import ask, settings
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account, borrowed, tags
-from jupyter_compute.layers.base import Launch, Launched, Machine, Refusal
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
 from jupyter_compute.layers.images import Image, architecture, find_image
 from jupyter_compute.layers.instances import Instances
-from jupyter_compute.layers.network import Network, as_list, find_network
+from jupyter_compute.layers.launching import Launches
+from jupyter_compute.layers.memory import Memory
+from jupyter_compute.layers.network import Network, as_list, find_network, make_group
 from jupyter_compute.layers.refusals import CallFailed
 from jupyter_compute.model import Offer
 
 __all__ = ["EC2Layer"]
 
-_KEEP_S = 600.0
+_IMAGE_S = 600.0
+_NETWORK_S = 60.0
 """For how long images, subnets and groups are taken to be as they were found."""
-
-_RETRY_S = 10.0
-"""For how long a reason why the layer cannot be used is taken to hold."""
-
-_STANDARD = frozenset("acdhimrtz")
-"""Families that share one quota, https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html."""
 
 
 class EC2Layer:
@@ -61,13 +58,12 @@ class EC2Layer:
         self._offers = offers
         self._clock = clock
         self._instances = Instances(account, clock)
-        self._lock = threading.Lock()
-        self._found: dict[str, tuple[float, Any]] = {}
-        self._records: dict[str, _Record] = {}
+        self._launches = Launches(clock)
+        self._memory = Memory(clock)
 
     def why_not(self) -> str:
         """Return why nothing can be launched here, asking AWS now and then."""
-        return str(self._remembered("why", self._examine, lambda why: _RETRY_S if why else _KEEP_S))
+        return str(self._memory.get("why", self._examine, lambda why: 10 if why else _NETWORK_S))
 
     def offers(self) -> Sequence[Offer]:
         """Return every machine type that can be launched, with its price.
@@ -82,14 +78,21 @@ class EC2Layer:
 
     def launch(self, launch: Launch) -> Launched:
         """Start machines: offer by offer, and subnet by subnet, until there are enough."""
-        with self._lock:
-            self._forget()
-            record = self._records.setdefault(launch.id, _Record(self._clock()))
-        with record.lock:
-            try:
-                return self._launch(launch, record)
-            except CallFailed as failure:
-                return Launched(tuple(record.machines.values()), (failure.refusal(),))
+        boot = launch.boot
+        if boot is None:
+            raise PoolError(f"the launch {launch.id} has no invitation for its machines")
+
+        def run(token: str, offer: Offer, subnet: str, count: int) -> Sequence[Machine]:
+            request = self._request(launch.id, boot, offer, subnet)
+            mine = {**request, "ClientToken": token, "MaxCount": count}
+            return self._instances.run(mine, offer, launch.id)
+
+        return self._launches.carry_out(
+            launch,
+            lambda: self._instances.launched_by(launch.id, self._offers),
+            lambda: self._tries(launch),
+            run,
+        )
 
     def terminate(self, machine_id: str) -> bool:
         """Terminate the instance if it is ours, and return whether it is gone."""
@@ -103,55 +106,22 @@ class EC2Layer:
         """Return the last lines that the machine wrote to its console, as far as AWS has them."""
         return self._instances.console(machine_id, lines)
 
-    def _launch(self, launch: Launch, record: _Record) -> Launched:
-        if launch.boot is None:
-            raise PoolError(f"the launch {launch.id} has no invitation for its machines")
-        if not record.looked:
-            # A pool before us may have launched it, and may have died before it said so.
-            record.add(self._instances.launched_by(launch.id, self._offers))
-            record.looked = True
-        for number, (offer, place) in enumerate(self._tries(launch)):
-            missing = launch.count - len(record.machines)
-            if missing <= 0:
-                break
-            if number in record.tried or _class(offer) in record.full:
-                continue
-            try:
-                request = self._request(launch, number, offer, place, missing)
-                record.add(self._instances.run(request, offer, launch.id))
-            except CallFailed as failure:
-                refusal = failure.refusal(offer)
-                if not _passes_by(failure, offer):
-                    return Launched(tuple(record.machines.values()), (*record.refused, refusal))
-                record.refused.append(refusal)
-                if refusal.kind == "quota":
-                    record.full.add(_class(offer))
-            record.tried.add(number)
-        return Launched(tuple(record.machines.values()), tuple(record.refused))
-
-    def _tries(self, launch: Launch) -> Iterator[tuple[Offer, tuple[str, str]]]:
+    def _tries(self, launch: Launch) -> Iterator[tuple[Offer, str]]:
         network = self._network()
         for offer in launch.offers:
             for subnet, zone in network.places(offer.zone):
-                yield replace(offer, zone=zone), (subnet, zone)
+                yield replace(offer, zone=zone), subnet
 
-    def _request(
-        self, launch: Launch, number: int, offer: Offer, place: tuple[str, str], count: int
-    ) -> dict[str, Any]:
-        assert launch.boot is not None
+    def _request(self, launch_id: str, boot: Boot, offer: Offer, subnet: str) -> dict[str, Any]:
         image = self._image(architecture(offer.type))
-        subnet, zone = place
-        owner = self._account.owner
-        marks = as_list(tags(owner, launch.id))
+        marks = as_list(tags(self._account.owner, launch_id))
         request: dict[str, Any] = {
-            "ClientToken": f"{launch.id}-{number}",
             "ImageId": image.id,
             "InstanceType": offer.type,
             # As many as there are: the rest is tried elsewhere.
             "MinCount": 1,
-            "MaxCount": count,
-            "UserData": bootscript.user_data(launch.boot, offer),
-            "SecurityGroupIds": list(self._network().groups),
+            "UserData": bootscript.user_data(boot, offer),
+            "SecurityGroupIds": list(self._groups()),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {
                 "HttpEndpoint": "enabled",
@@ -166,8 +136,8 @@ class EC2Layer:
         }
         if subnet:
             request["SubnetId"] = subnet
-        elif zone:
-            request["Placement"] = {"AvailabilityZone": zone}
+        elif offer.zone:
+            request["Placement"] = {"AvailabilityZone": offer.zone}
         if offer.spot:
             once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
             request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
@@ -187,60 +157,21 @@ class EC2Layer:
         return ""
 
     def _network(self) -> Network:
-        found: Network = self._remembered("network", lambda: find_network(self._account))
+        found: Network = self._memory.get(
+            "network", lambda: find_network(self._account), _NETWORK_S
+        )
         return found
+
+    def _groups(self) -> Sequence[str]:
+        network = self._network()
+        if network.groups:
+            return network.groups
+        make = functools.partial(make_group, self._account, network.vpc)
+        return [str(self._memory.get("group", make, _NETWORK_S))]
 
     def _image(self, wanted: str) -> Image:
-        found: Image = self._remembered(wanted, lambda: find_image(self._account, wanted))
+        found: Image = self._memory.get(wanted, lambda: find_image(self._account, wanted), _IMAGE_S)
         return found
-
-    def _remembered(
-        self,
-        name: str,
-        find: Callable[[], Any],
-        keep_s: Callable[[Any], float] = lambda _: _KEEP_S,
-    ) -> Any:
-        until, value = self._found.get(name, (-math.inf, None))
-        if self._clock() >= until:
-            value = find()
-            self._found[name] = (self._clock() + keep_s(value), value)
-        return value
-
-    def _forget(self) -> None:
-        """Forget launches of which nobody can speak any more; AWS remembers their tokens."""
-        for launch_id, record in list(self._records.items()):
-            if self._clock() - record.since > 24 * 3600:
-                del self._records[launch_id]
-
-
-@dataclass(slots=True)
-class _Record:
-    """What has come of a launch so far."""
-
-    since: float
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    looked: bool = False
-    machines: dict[str, Machine] = field(default_factory=dict)
-    refused: list[Refusal] = field(default_factory=list)
-    tried: set[int] = field(default_factory=set)
-    full: set[tuple[bool, str]] = field(default_factory=set)
-
-    def add(self, machines: Sequence[Machine]) -> None:
-        self.machines |= {machine.id: machine for machine in machines}
-
-
-def _class(offer: Offer) -> tuple[bool, str]:
-    """Return what the quota is about that the offer counts against."""
-    letters = offer.type.partition(".")[0].rstrip("0123456789")
-    first = letters[:1]
-    return offer.spot, "standard" if first in _STANDARD else first
-
-
-def _passes_by(failure: CallFailed, offer: Offer) -> bool:
-    """Tell whether another offer may do."""
-    if failure.code == "AuthFailure.ServiceLinkedRoleCreationNotPermitted":
-        return offer.spot
-    return failure.kind in {"capacity", "quota"}
 
 
 def _disk() -> dict[str, Any]:

@@ -7,7 +7,6 @@ every other call for a while.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +14,11 @@ from typing import Any
 
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account
 from jupyter_compute.layers.base import Machine
+from jupyter_compute.layers.launching import Fresh
 from jupyter_compute.layers.refusals import CallFailed
 from jupyter_compute.model import Offer
 
 __all__ = ["Instances"]
-
-_UNSEEN_S = 60.0
-"""So long an instance may be unknown after its launch, and be alive."""
 
 _GONE = {"shutting-down", "terminated"}
 _UNKNOWN = {"InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"}
@@ -47,9 +44,7 @@ class Instances:
 
     def __init__(self, account: Account, clock: Callable[[], float]) -> None:
         self._account = account
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._fresh: dict[str, tuple[float, Machine]] = {}
+        self._fresh = Fresh(clock)
 
     def run(self, request: Mapping[str, Any], offer: Offer, launch_id: str) -> Sequence[Machine]:
         """Run instances, or return those that the request's client token stands for.
@@ -68,9 +63,7 @@ class Instances:
             found = self._described({"client-token": request["ClientToken"]})
             return [_machine(one, [offer]) for one in found]
         machines = [_machine(one, [offer], launch_id) for one in answer["Instances"]]
-        with self._lock:
-            now = self._clock()
-            self._fresh |= {machine.id: (now, machine) for machine in machines}
+        self._fresh.add(machines)
         return machines
 
     def list(self, offers: Callable[[], Sequence[Offer]]) -> Sequence[Machine]:
@@ -81,14 +74,8 @@ class Instances:
         CallFailed
             If AWS cannot be asked.
         """
-        fresh = self._unseen()
         known = offers()
-        found = {one["InstanceId"]: _machine(one, known) for one in self._described({})}
-        with self._lock:
-            for machine_id in found.keys() & self._fresh.keys():
-                # It may be unknown once more, at the next look.
-                self._fresh[machine_id] = self._fresh[machine_id][0], found[machine_id]
-        return [*found.values(), *(machine for machine in fresh if machine.id not in found)]
+        return self._fresh.completed([_machine(one, known) for one in self._described({})])
 
     def launched_by(
         self, launch_id: str, offers: Callable[[], Sequence[Offer]]
@@ -112,7 +99,7 @@ class Instances:
         CallFailed
             If AWS cannot be asked.
         """
-        ours = machine_id in {machine.id for machine in self._unseen()}
+        ours = machine_id in self._fresh.ids()
         state = self._state(machine_id)
         if state is None and not ours:
             return True
@@ -161,15 +148,6 @@ class Instances:
             Filters=[{"Name": name, "Values": [text]} for name, text in filters.items()],
         )
         return [one for reservation in pages for one in reservation["Instances"]]
-
-    def _unseen(self) -> Sequence[Machine]:
-        """Return those launched just now that have not been listed yet."""
-        with self._lock:
-            now = self._clock()
-            for machine_id, (since, _) in list(self._fresh.items()):
-                if now - since > _UNSEEN_S:
-                    del self._fresh[machine_id]
-            return [machine for _, machine in self._fresh.values()]
 
 
 class _NotKnown(Exception):

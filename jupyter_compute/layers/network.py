@@ -21,31 +21,37 @@ _WORLD = {"0.0.0.0/0", "::/0"}
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What a launch says about its network.
+    """Where machines of a launch stand.
 
     Parameters
     ----------
+    vpc : str
+        The id of the network.
     subnets : tuple of (str, str)
-        Id and zone of each. Empty means the default ones, of which AWS chooses.
-    zones : frozenset of str
-        Zones in which there is a subnet.
+        Id and zone of each.
+    default : bool
+        True if they are those of the default network, of which EC2 chooses by itself.
+    public : bool
+        True if what starts in them gets a public address.
     groups : tuple of str
-        Ids of security groups.
+        Ids of security groups; empty if ours has not been made yet.
     """
 
+    vpc: str
     subnets: tuple[tuple[str, str], ...]
-    zones: frozenset[str]
+    default: bool
+    public: bool
     groups: tuple[str, ...]
 
     def places(self, zone: str) -> Sequence[tuple[str, str]]:
-        """Return the (subnet, zone) pairs to try; an empty name leaves it to AWS."""
-        if self.subnets:
-            return [place for place in self.subnets if zone in {"", place[1]}]
-        return [("", zone)] if zone in {"", *self.zones} else []
+        """Return the (subnet, zone) pairs to try; an empty name leaves it to EC2."""
+        if self.default and not zone:
+            return [("", "")]
+        return [place for place in self.subnets if zone in {"", place[1]}]
 
 
 def find_network(account: Account) -> Network:
-    """Return the network as configured, else the default one; makes our group if need be.
+    """Return the network as configured, else the default one.
 
     Raises
     ------
@@ -53,29 +59,27 @@ def find_network(account: Account) -> Network:
         If something configured is not there, or is open to the world.
     """
     vpc = find_vpc(account)
+    name = str(vpc["VpcId"])
     chosen = _listed("layers.aws.subnets", "ec2.subnet_id", "ecs.subnets")
-    found = tuple(
-        (str(subnet["SubnetId"]), str(subnet["AvailabilityZone"]))
-        for subnet in account.pages(
-            "ec2",
-            "describe_subnets",
-            "Subnets",
-            Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}],
-        )
+    filters = [{"Name": "vpc-id", "Values": [name]}]
+    found = [
+        subnet
+        for subnet in account.pages("ec2", "describe_subnets", "Subnets", Filters=filters)
         if not chosen or subnet["SubnetId"] in chosen
-    )
+    ]
     if not found:
-        which = "no subnet" if not chosen else f"not the subnets {', '.join(chosen)}"
         raise CallFailed(
-            f"the network {vpc['VpcId']} in {account.region} has {which}",
+            f"the network {name} in {account.region} has no subnet",
             hint="set layers.aws.subnets to subnets of that region",
         )
-    # Only the default network can be left to AWS, which then looks in all zones for capacity.
-    named = bool(chosen) or not vpc.get("IsDefault")
     return Network(
-        subnets=tuple(sorted(found)) if named else (),
-        zones=frozenset(zone for _, zone in found),
-        groups=_groups(account, str(vpc["VpcId"])),
+        vpc=name,
+        subnets=tuple(
+            sorted((str(subnet["SubnetId"]), str(subnet["AvailabilityZone"])) for subnet in found)
+        ),
+        default=not chosen and bool(vpc.get("IsDefault")),
+        public=all(subnet.get("MapPublicIpOnLaunch") for subnet in found),
+        groups=_groups(account, name),
     )
 
 
@@ -166,11 +170,12 @@ def as_list(marks: Mapping[str, str]) -> list[dict[str, str]]:
 def _groups(account: Account, vpc: str) -> tuple[str, ...]:
     chosen = _listed("layers.aws.security-groups", "ec2.security_groups", "ecs.security_groups")
     if not chosen:
-        return (make_group(account, vpc),)
+        ours = find_group(account, vpc)
+        return (ours,) if ours else ()
     answer = account.call("ec2", "describe_security_groups", GroupIds=list(chosen))
     for group in answer["SecurityGroups"]:
         _refuse_open(group)
-    return tuple(chosen)
+    return chosen
 
 
 def _refuse_open(group: Mapping[str, Any]) -> None:

@@ -172,7 +172,7 @@ def translate(
 def _refused(
     said: Mapping[str, Any], response: Mapping[str, Any], action: str, profile: str, region: str
 ) -> CallFailed:
-    code, text = str(said.get("Code", "")), str(said.get("Message", "")).strip().rstrip(".")
+    code, text = str(said.get("Code", "")), _line(said.get("Message", ""))[:500]
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     kind = _KINDS.get(code, "unanswered" if status >= 500 else "invalid")
     facts = {"kind": kind, "code": code, "action": action, "region": region}
@@ -275,5 +275,5 @@ def _login(profile: str) -> str:
     return "aws sso login" + ("" if profile == "default" else f" --profile {profile}")
 
 
-def _line(error: Exception) -> str:
+def _line(error: object) -> str:
     return " ".join(str(error).split()).rstrip(".")
