@@ -23,7 +23,8 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(sandbox=words[:1] == ["sandbox"]).parse_args(words)
     action: Callable[[argparse.Namespace], int] = options.action
     try:
         return action(options)
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, sandbox: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jupyter compute", description="The pool of this user.")
     parser.add_argument("--version", action="version", version=__version__)
     shared = argparse.ArgumentParser(add_help=False)
@@ -77,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--yes", action="store_true", help="do not ask")
     setup.add_argument("--remove", action="store_true", help="remove what this installation made")
     add("doctor", _doctor, "Check that everything works, and say what to do if not.")
+    text = "Rehearse AWS on this computer: up, down, status, and what can go wrong."
+    rehearsal = commands.add_parser("sandbox", help=text, description=text)
+    if sandbox:
+        # The other commands do without it.
+        from .sandbox.command import add_commands
+
+        add_commands(rehearsal, shared)
     return parser
 
 
