@@ -84,7 +84,7 @@ async def _lease_over(member: Member) -> None:
         left_s = member.leased_until - loop.time()
         if left_s <= 0:
             return
-        await asyncio.sleep(min(left_s, TIMERS.lease_renewal_s))
+        await asyncio.sleep(min(left_s, TIMERS.lease_renew_s))
 
 
 async def _watch_for_notice(member: Member) -> None:

@@ -17,8 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from jupyter_compute import task
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.starting import Waiting
-from jupyter_compute.policy.where import Needs, Where
+from jupyter_compute.policy.where import Needs, Waiting, Where
 from jupyter_compute.pool.authority import Authority
 from jupyter_compute.pool.executor import Listener
 from jupyter_compute.pool.scheduler import FitScheduler
@@ -155,13 +154,23 @@ class Engine(SchedulerPlugin):
         found = []
         for kind, count in self.scheduler.pending_demand().items():
             name, shape = kind
-            needs = dict(shape)
-            cpu, memory = needs.get("cpu", 0.0), math.ceil(needs.get("memory", 0))
-            gpu = math.ceil(needs.get("gpu", 0))
+            amounts = dict(shape)
             where = self._named.get(name)
             if where is not None:
-                found.append(Waiting(where, cpu, memory, gpu, count, ages.get(kind, 0.0)))
+                sizes = amounts["cpu"], math.ceil(amounts["memory"]), int(amounts.get("gpu", 0))
+                found.append(Waiting(Needs(where, *sizes), count, ages.get(kind, 0.0)))
         return found
+
+    def free(self, machine: str) -> tuple[float, int, int] | None:
+        """Return CPUs, bytes and GPUs that are free on a machine; None if it has not joined."""
+        for worker in self.scheduler.workers.values():
+            if worker.name == machine:
+                cpu, memory, gpu = (
+                    worker.resources.get(name, 0) - worker.used_resources.get(name, 0)
+                    for name in ("cpu", "memory", "gpu")
+                )
+                return cpu, int(memory), int(gpu)
+        return None
 
     def renew_leases(self, valid_s: float) -> None:
         """Let every machine serve this pool for so much longer."""

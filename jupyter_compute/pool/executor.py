@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from jupyter_compute.policy.starting import Waiting
-from jupyter_compute.policy.where import Needs
+from jupyter_compute.policy.where import Needs, Waiting
 
 __all__ = ["Executor", "Listener"]
 

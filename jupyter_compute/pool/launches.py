@@ -55,7 +55,7 @@ class Launches:
         url, authority = self.door()
         token = secrets.token_urlsafe(24)
         launch = replace(launch, boot=Boot(url, authority, token, self._timers.lifetime_s))
-        until = self._clock.monotonic() + self._timers.remote_deadline_s
+        until = self._clock.monotonic() + self._timers.launch_limit_s(launch.offers[0].layer)
         self._tickets[launch.id] = _Ticket(launch, until)
         self.under_way[launch.id] = launch
         task = asyncio.get_running_loop().create_task(self._carry_out(launch, then))
@@ -98,7 +98,7 @@ class Launches:
         self, launch: Launch, then: Callable[[Launch, Launched | PoolError], None]
     ) -> None:
         layer = self._layers[launch.offers[0].layer]
-        end = self._clock.monotonic() + self._timers.launch_deadline_s
+        end = self._clock.monotonic() + self._timers.launch_call_s
         outcome: Launched | PoolError
         while True:
             try:

@@ -16,12 +16,14 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
 from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import Clock, Offer
+from jupyter_compute.policy import steps
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
-from jupyter_compute.policy.starting import Waiting
+from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.where import Needs, Waiting
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
-from jupyter_compute.pool.ordering import Ordering
+from jupyter_compute.pool.ordering import Came, Ordering
 
 __all__ = ["Scaler"]
 
@@ -52,7 +54,9 @@ class Scaler:
         self.offering = Offering(layers, clock)
         self.launches = Launches(layers, clock, timers)
         self.machines: dict[str, Machine] = {}
-        self._ordering = Ordering(self.offering, self.launches, clock, self._came, self._refused)
+        self._ordering = Ordering(
+            self.offering, self.launches, clock, timers, self._came, self._tell
+        )
         self._clock = clock
         self._timers = timers
         self._numbers = itertools.count(1)
@@ -61,8 +65,12 @@ class Scaler:
         self._starts_s: dict[str, deque[float]] = {}
         self._listed: dict[str, float] = {}
         self._woken = asyncio.Event()
+        self._limits = Limits(timers.most_machines, idle_s=timers.machine_idle_s)
         self._demand: Callable[[], Sequence[Waiting]]
         self._give_up: Callable[[str, str], None]
+        self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
+        self.idle_s: Callable[[str], float | None] = lambda _: None
+        self.retiring: Callable[[str], None] = lambda _: None
 
     def launch(self, offer: Offer) -> Machine:
         """Start a machine of the offered type on a layer that introduces its machines itself.
@@ -113,6 +121,7 @@ class Scaler:
             machine.state = "ready"
             layer = machine.offer.layer
             self._failures.pop(layer, None)
+            self._ordering.joined(layer)
             starts_s = self._starts_s.setdefault(layer, deque(maxlen=_STARTS))
             starts_s.append(self._clock.monotonic() - machine.launched)
 
@@ -129,6 +138,11 @@ class Scaler:
         layer: object = None if machine is None else self.layers[machine.offer.layer]
         if isinstance(layer, Rehearsing):
             layer.lose(machine_id)
+
+    def retire(self, machine_id: str) -> None:
+        """End a machine on which nothing runs, unless something has just been placed there."""
+        self.machines[machine_id].state = "draining"
+        self.retiring(machine_id)
 
     def drain(self, machine_id: str) -> None:
         """Note that a machine is to end when nothing runs on it any more."""
@@ -168,13 +182,28 @@ class Scaler:
         for name, layer in self.layers.items():
             if not isinstance(layer, Introducing):
                 continue
-            wanted = any(name in demand.where.layers for demand in waiting)
+            wanted = any(name in one.needs.where.layers for one in waiting)
             if wanted and not any(m.offer.layer == name for m in self.machines.values()):
                 await self._launch_one(name)
-        room = self._timers.most_machines - len(self.machines)
-        starting = [m.offer for m in self.machines.values() if m.state == "starting"]
-        elsewhere = [demand for demand in waiting if self._is_elsewhere(demand)]
-        self._ordering.order(elsewhere, starting, room)
+        elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
+        scaling = self._ordering.look(elsewhere, self._steps(), self._limits)
+        for retirement in scaling.retirements:
+            logger.info("%s ends: %s", retirement.machine, retirement.why)
+            self.retire(retirement.machine)
+        if scaling.again_s is not None:
+            asyncio.get_running_loop().call_later(scaling.again_s, self.wake)
+
+    def why_waits(self, needs: Needs) -> str:
+        """Return what keeps such attempts waiting for a machine; empty if one has come."""
+        if not self._is_elsewhere(needs):
+            return self.why_none(needs.where.layer)
+        key = str(needs)
+        mine = [m for m in self.machines.values() if key in dict(m.meant) and m.state == "starting"]
+        if mine:
+            first = min(mine, key=lambda machine: machine.launched)
+            ready_in = self._ready_in(first.offer.layer, first.launched)
+            return f"starting {first.label} ({first.why}){ready_in}"
+        return self._ordering.why(needs)
 
     def why_none(self, layer: str) -> str:
         """Return what keeps the layer from having a ready machine; empty if it has one.
@@ -229,8 +258,24 @@ class Scaler:
             await asyncio.sleep(pause_s)
         self.machines.pop(machine.id, None)
 
-    def _is_elsewhere(self, demand: Waiting) -> bool:
-        found = (self.layers.get(name) for name in demand.where.layers)
+    def _tell(self, layer: str, message: str) -> None:
+        self._give_up(layer, message)
+
+    def _steps(self) -> list[steps.Machine]:
+        """Return the machines elsewhere, as the decisions see them."""
+        found = []
+        for machine in self.machines.values():
+            offer = machine.offer
+            if isinstance(self.layers[offer.layer], Introducing) or machine.state == "ending":
+                continue
+            free = self.free(machine.id) or (offer.cpu, offer.memory, offer.gpu)
+            idle_s = self.idle_s(machine.id) if machine.state == "ready" else None
+            meant = machine.meant if machine.state == "starting" else ()
+            found.append(steps.Machine(machine.id, offer, machine.state, *free, meant, idle_s))
+        return found
+
+    def _is_elsewhere(self, needs: Needs) -> bool:
+        found = (self.layers.get(name) for name in needs.where.layers)
         return not any(isinstance(layer, Introducing) for layer in found)
 
     def _ready_in(self, layer: str, launched: float) -> str:
@@ -253,7 +298,7 @@ class Scaler:
         except PoolError as error:
             logger.warning("the machines of %s cannot be listed: %s", layer.name, error)
             return
-        limit_s = self._timers.launch_deadline_s if here else self._timers.remote_deadline_s
+        limit_s = self._timers.launch_limit_s(layer.name)
         for machine in ours:
             self._examine(machine, seen.get(machine.id), limit_s)
         for stray in self._strays(layer.name, seen.values()):
@@ -294,8 +339,10 @@ class Scaler:
             found
             for found in seen
             if found.state == "alive"
+            and found.offer.layer == layer
             and found.id not in self.machines
             and found.launch not in self.launches.under_way
+            and self._clock.now() - found.started > self._timers.stray_s
         ]
 
     async def _terminate(self, layer: Layer, machine_id: str) -> bool:
@@ -305,34 +352,42 @@ class Scaler:
             logger.warning("machine %s is still to be ended: %s", machine_id, error)
             return False
 
-    def _came(self, launch: Launch, machines: Sequence[Found]) -> None:
+    def _came(self, launch: Launch, found: Sequence[Came]) -> None:
         """Take on what a launch has brought."""
         now = self._clock.monotonic()
-        for found in machines:
-            if found.id not in self.machines:
-                self.machines[found.id] = Machine(
-                    found.id, found.offer, now, found.started, launch=launch.id
+        for machine, meant, why in found:
+            if machine.id not in self.machines:
+                self.machines[machine.id] = Machine(
+                    machine.id,
+                    machine.offer,
+                    now,
+                    machine.started,
+                    launch=launch.id,
+                    meant=meant,
+                    why=why,
                 )
         self._listed[launch.offers[0].layer] = now
-
-    def _refused(self, layer: str, message: str, final: bool) -> None:
-        """Count a launch that came to nothing; after some, tell those who wait."""
-        self._failures[layer] = self._failures.get(layer, 0) + 1
-        if final or self._failures[layer] >= _MOST_FAILURES:
-            # The next run gets a fresh set of tries: what was wrong may have been mended.
-            self._failures.pop(layer)
-            self._give_up(layer, message)
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"
         layer = machine.offer.layer
         logger.warning("machine %s failed to start: %s", machine.id, why)
+        if not isinstance(self.layers[layer], Introducing):
+            self._ordering.boot_failed(layer, why, machine.launched)
+            return
         tries = self._failures.get(layer, 0) + 1
-        message = f"{tries} machines in a row failed to start; the last: {why}"
-        self._refused(layer, message, final=False)
+        self._count(layer, f"{tries} machines in a row failed to start; the last: {why}")
+
+    def _count(self, layer: str, message: str) -> None:
+        """Count a failure; after some in a row, tell those who wait."""
+        self._failures[layer] = self._failures.get(layer, 0) + 1
+        if self._failures[layer] >= _MOST_FAILURES:
+            # The next run gets a fresh set of tries: what was wrong may have been mended.
+            del self._failures[layer]
+            self._give_up(layer, message)
 
     async def _launch_one(self, layer: str) -> None:
         try:
             await asyncio.to_thread(self.launch, self.layers[layer].offers()[0])
         except PoolError as error:
-            self._refused(layer, str(error), final=False)
+            self._count(layer, str(error))

@@ -82,6 +82,8 @@ class Service:
         active, leave = self._life.active, self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
+        scaler.free, scaler.retiring = self._engine.free, self._engine.drain
+        scaler.idle_s = self.machines.idle_s
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
@@ -320,10 +322,10 @@ class Service:
         self._upkeep.run_ended()
 
     def _tick(self) -> None:
-        why_none = functools.cache(self._scaler.why_none)  # the same for all that wait
-        self._life.tick(lambda run: why_none(run.spec.layer))
+        why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
+        self._life.tick(lambda run: why(run.needs(run.memory)))
         self.machines.tick()
-        if self._clock.monotonic() - self._renewed > TIMERS.lease_renewal_s:
+        if self._clock.monotonic() - self._renewed > TIMERS.lease_renew_s:
             self._renewed = self._clock.monotonic()
             self._engine.renew_leases(TIMERS.lease_s)
         self._upkeep.tick()
