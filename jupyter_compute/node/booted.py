@@ -95,3 +95,7 @@ async def _watch_for_notice(member: Member) -> None:
             if at is not None:
                 member.give_notice(at)
                 return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -154,6 +154,12 @@ class Scaler:
         self.machines[machine_id].state = "ending"
         self.wake()
 
+    def expect(self, needs: Needs) -> None:
+        """Look soon, if what has just come may want a machine."""
+        layers = needs.where.layers
+        if not any(m.offer.layer in layers for m in self.machines.values()):
+            self.wake()
+
     def wake(self) -> None:
         """Look again at once: something has changed."""
         self._woken.set()

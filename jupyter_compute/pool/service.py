@@ -162,8 +162,7 @@ class Service:
         if recorded is not None:
             return self.runs.recall(spec, grant, recorded)
         run = self.runs.submit(spec, grant)
-        if not any(m.offer.layer == "local" for m in self._scaler.machines.values()):
-            self._scaler.wake()
+        self._scaler.expect(run.needs(run.memory))
         return run
 
     def plan(self, ask: Ask) -> Mapping[str, Any]:
