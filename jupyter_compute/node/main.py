@@ -16,18 +16,22 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import task
 from ..policy.lifecycle import TIMERS
+from .guest import own_variables
 from .runner import Runner
+from .transfer import Transfer
 
 __all__ = ["main"]
 
 EVENTS = "jupyter-compute-events"
 SAMPLES = "jupyter-compute-samples"
 CONTROL = "jupyter-compute-control"
+STORE = "jupyter-compute-store"
 
 _CONFIG = {
     "distributed.worker.profile.enabled": False,
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("--cpu", type=float, required=True)
     parser.add_argument("--memory", type=int, required=True)
     parser.add_argument("--blobs", required=True, help="directories, separated by colons")
+    parser.add_argument("--apart", action="store_true", help="they are not the pool's")
     options = parser.parse_args()
     asyncio.run(_serve(options))
 
@@ -109,10 +114,13 @@ class _Node:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self.worker: Any = None
-        self.runner = Runner(options.blobs.split(":"), self._send)
+        directories = options.blobs.split(":")
+        self._transfer = Transfer(directories, self._ask) if options.apart else None
+        self.runner = Runner(directories, self._send, self._transfer)
         # Its imports overlap with those of Dask.
         package = str(Path(__file__).parents[2])
-        self.runner.warm(sys.executable, dict(os.environ), package)
+        variables = own_variables(os.environ) if options.apart else dict(os.environ)
+        self.runner.warm(sys.executable, variables, package)
         self._sampling: asyncio.Task[None] | None = None
 
     async def join(self, invitation: dict[str, str]) -> None:
@@ -144,6 +152,7 @@ class _Node:
             validate=False,
         )
         self.worker.stream_handlers[CONTROL] = self._control
+        self.worker.stream_handlers[STORE] = self._told
         await self.worker
         self.worker.http_server.stop()  # Dask has no way to not start it
         self._sampling = asyncio.ensure_future(self._sample())
@@ -163,6 +172,13 @@ class _Node:
 
     def _send(self, attempt: str, events: list[dict[str, Any]]) -> None:
         self._stream({"op": EVENTS, "attempt": attempt, "events": events})
+
+    def _ask(self, question: Mapping[str, Any]) -> None:
+        self._stream({"op": STORE, **question})
+
+    def _told(self, number: int, found: dict[str, Any], **_: Any) -> None:
+        if self._transfer is not None:
+            self._transfer.answer(number, found)
 
     def _control(
         self, attempt: str, action: str, message: dict[str, Any] | None = None, **_: Any

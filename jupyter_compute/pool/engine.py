@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 EVENTS = "jupyter-compute-events"
 SAMPLES = "jupyter-compute-samples"
 CONTROL = "jupyter-compute-control"
+STORE = "jupyter-compute-store"
+
+Reply = Callable[[Mapping[str, Any]], None]
+Asked = Callable[[str, Mapping[str, Any], Reply], None]
 
 # Dask awaits what a coroutine function returns; its types do not know.
 _run_attempt: Callable[[str], Any] = task.run_attempt
@@ -53,13 +57,16 @@ class Engine(SchedulerPlugin):
     Parameters
     ----------
     listener : Listener
+    asked : callable
+        Called with a machine, what it asks about blobs, and what takes the answer.
     """
 
     name = "jupyter-compute"
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, asked: Asked) -> None:
         dask.config.set(_CONFIG)
         self._listener = listener
+        self._asked = asked
         self._futures: dict[str, Future[None]] = {}
         self._on: dict[str, str] = {}
         self._names: dict[str, str] = {}
@@ -75,6 +82,7 @@ class Engine(SchedulerPlugin):
         self.scheduler.http_server.stop()  # Dask has no way to not start it
         self.scheduler.stream_handlers[EVENTS] = self._events
         self.scheduler.stream_handlers[SAMPLES] = self._samples
+        self.scheduler.stream_handlers[STORE] = self._questions
         self.scheduler.add_plugin(self)
         self._client: Client | None = None
 
@@ -121,10 +129,13 @@ class Engine(SchedulerPlugin):
         self._tell(self._on.get(attempt), attempt, action, message)
 
     def _tell(self, address: str | None, attempt: str, action: str, message: object = None) -> None:
+        order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
+        self._send(address, order)
+
+    def _send(self, address: str | None, message: Mapping[str, Any]) -> None:
         comm = None if address is None else self.scheduler.stream_comms.get(address)
         if comm is not None and not comm.closed():
-            order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
-            comm.send(order)
+            comm.send(message)
 
     def drain(self, machine: str) -> None:
         """Give no new attempt to the machine."""
@@ -135,6 +146,10 @@ class Engine(SchedulerPlugin):
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
         return self.scheduler.waiting_reason(attempt)
+
+    def moving(self, attempt: str) -> str:
+        """Return nothing: values move elsewhere."""
+        return ""
 
     def demand(self) -> int:
         """Return how many attempts wait for a machine."""
@@ -184,6 +199,18 @@ class Engine(SchedulerPlugin):
             self._listener.happened(attempt, events)
         except Exception:
             logger.exception("events of attempt %s", attempt)
+
+    async def _questions(
+        self, worker: str, attempt: str, number: int, verb: str, about: Mapping[str, Any]
+    ) -> None:
+        def reply(found: Mapping[str, Any]) -> None:
+            self._send(worker, {"op": STORE, "number": number, "found": dict(found)})
+
+        question = {"attempt": attempt, "verb": verb, "about": about}
+        try:
+            self._asked(self._names.get(worker, ""), question, reply)
+        except Exception:
+            logger.exception("a question of attempt %s", attempt)
 
     async def _samples(self, worker: str, sample: Mapping[str, Any]) -> None:
         name = self._names.get(worker)

@@ -16,7 +16,7 @@ from jupyter_compute import ask, places, settings
 from jupyter_compute.ask import Ask
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import AskError, PoolError
-from jupyter_compute.layers.base import Layer
+from jupyter_compute.layers.base import Apart, Layer, Store
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
 from jupyter_compute.policy.fit import Grant, fit
@@ -36,6 +36,7 @@ from jupyter_compute.pool.scaler import Machine, Scaler
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
 from jupyter_compute.pool.telemetry import Telemetry
+from jupyter_compute.pool.transfer import Transfers
 from jupyter_compute.pool.upkeep import Limits, Upkeep
 
 __all__ = ["Service", "serve"]
@@ -68,10 +69,14 @@ class Service:
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
-        self._upkeep = Upkeep(self._journal, self._life.active, self.stored, limits, clock)
-        self._engine = Engine(self)
-        self._life.attach(self._engine, scaler.lose)
-        active, leave = self._life.active, self._life.maps.leave
+        blobs, kept = Blobs(places.blob_dirs()), self._journal.kept.find
+        self.transfers = Transfers(self._store_of, blobs, kept, self, clock)
+        active, tidy = self._life.active, self.transfers.tidy
+        self._upkeep = Upkeep(self._journal, active, self.stored, limits, clock, tidy)
+        self._engine = Engine(self.transfers, self.transfers.asked)
+        self.transfers.attach(self._engine)
+        self._life.attach(self.transfers, scaler.lose)
+        leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
@@ -107,6 +112,7 @@ class Service:
         self._close_door()
         await self._end_cancelled()
         self._life.close()
+        self.transfers.close()
         await self._scaler.close()
         await self._engine.end()
         await self._server.close_all_connections()
@@ -258,6 +264,11 @@ class Service:
             raise AskError(f"there is no layer {ask.layer!r}", hint=f"known: {known}")
         oversize = settings.get(f"layers.{ask.layer}.oversize")
         return fit(ask, layer.offers(), oversize)
+
+    def _store_of(self, name: str) -> Store | None:
+        """Return where a layer's machines get their blobs from, unless they share ours."""
+        layer: object = self._scaler.layers.get(name)
+        return layer.store() if isinstance(layer, Apart) else None
 
     def _demand(self) -> Mapping[str, int]:
         return {"local": self._engine.demand()}
