@@ -107,7 +107,7 @@ class InOrder(Generic[T]):
     def cancel(self) -> list[T]:
         """Stop, and return what was under way or waiting."""
         left, self._waiting = list(self._waiting), deque()
-        if self._task is not None:
+        if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
             self._task = None
         return left
@@ -116,8 +116,10 @@ class InOrder(Generic[T]):
         try:
             while self._waiting:
                 # It stays in the line while it is under way, for `cancel`.
-                await self._step(self._waiting[0])
-                self._waiting.popleft()
+                item = self._waiting[0]
+                await self._step(item)
+                if self._waiting and self._waiting[0] is item:
+                    self._waiting.popleft()
         except Exception:
             logger.exception("a step that must not fail")
             self._waiting.clear()

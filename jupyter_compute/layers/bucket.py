@@ -168,6 +168,8 @@ class Bucket:
     def _begin(self, name: str) -> str:
         with _translated():
             begun = self._client.create_multipart_upload(**self._at(name), **_ENCRYPTED)
+        if not begun.get("UploadId"):  # an answer that was cut off reads as one that says nothing
+            raise Broken("the store's answer was cut off")
         return str(begun["UploadId"])
 
     def _put(self, name: str, path: Path, nbytes: int, patience: Patience) -> None:
@@ -284,13 +286,14 @@ def _links(error: BaseException) -> Iterator[BaseException]:
 
 
 def _in_our_words(error: Exception) -> Exception:
-    from botocore.exceptions import ClientError, HTTPClientError
+    from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         text = f"the store answered {code or _status(error)}"
         return Broken(text) if code in _TEMPORARY or _status(error) >= 500 else Refused(text)
-    if isinstance(error, HTTPClientError) or type(error).__module__.startswith("urllib3"):
+    broken = isinstance(error, HTTPClientError | IncompleteReadError)
+    if broken or type(error).__module__.startswith("urllib3"):
         return Broken(f"the store cannot be reached: {type(error).__name__}")
     return Refused(f"the store cannot be used: {type(error).__name__}: {error}")
 
