@@ -59,7 +59,9 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    member = Member(me.id, Size(order.cpu, order.memory, order.gpu), [directory], me.address)
+    member = Member(
+        me.id, Size(order.cpu, order.memory, order.gpu), [directory], me.address, apart=True
+    )
     member.leased_until = loop.time() + TIMERS.lease_s
     ends: list[asyncio.Task[Any]] = [
         loop.create_task(told.wait()),

@@ -94,6 +94,10 @@ class Timers:
         A machine that has been silent this long is lost. One that dies is noticed at once
         by its closed connection; this is for one that is frozen, and longer than any
         pause by swapping or a suspended container that is worth surviving.
+    store_s : float
+        A transfer of which nothing has moved for this long is given up, and the attempt
+        begins again elsewhere. Longer than a broken network takes to mend itself, and than
+        an object store is ever unavailable without a notice of it in the news.
     machine_idle_s : float
         A machine with no run for this long ends. Thinking between two cells takes
         minutes, and a new machine costs the next cell its start.
@@ -141,6 +145,7 @@ class Timers:
     batch_idle_s: float = 0.3
     batch_most_s: float = 3.0
     lost_machine_s: float = 60.0
+    store_s: float = 120.0
     machine_idle_s: float = 300.0
     service_idle_s: float = 600.0
     abandoned_s: float = 120.0

@@ -31,6 +31,10 @@ SAMPLES = "jupyter-compute-samples"
 NOTICE = "jupyter-compute-notice"
 LEASE = "jupyter-compute-lease"
 CONTROL = "jupyter-compute-control"
+STORE = "jupyter-compute-store"
+
+Reply = Callable[[Mapping[str, Any]], None]
+Asked = Callable[[str, Mapping[str, Any], Reply], None]
 
 # Dask awaits what a coroutine function returns; its types do not know.
 _run_attempt: Callable[[str], Any] = task.run_attempt
@@ -59,13 +63,18 @@ class Engine(SchedulerPlugin):
     listener : Listener
     permits : callable
         Tells whether a run that may be placed so may be placed on this machine.
+    asked : callable
+        Called with a machine, what it asks about blobs, and what takes the answer.
     """
 
     name = "jupyter-compute"
 
-    def __init__(self, listener: Listener, permits: Callable[[Where, str], bool]) -> None:
+    def __init__(
+        self, listener: Listener, permits: Callable[[Where, str], bool], asked: Asked
+    ) -> None:
         dask.config.set(_CONFIG)
         self._listener = listener
+        self._asked = asked
         self._futures: dict[str, Future[None]] = {}
         self._on: dict[str, str] = {}
         self._names: dict[str, str] = {}
@@ -86,6 +95,7 @@ class Engine(SchedulerPlugin):
         self.scheduler.stream_handlers[EVENTS] = self._events
         self.scheduler.stream_handlers[SAMPLES] = self._samples
         self.scheduler.stream_handlers[NOTICE] = self._notice
+        self.scheduler.stream_handlers[STORE] = self._questions
         self.scheduler.add_plugin(self)
         self._client: Client | None = None
 
@@ -133,10 +143,13 @@ class Engine(SchedulerPlugin):
         self._tell(self._on.get(attempt), attempt, action, message)
 
     def _tell(self, address: str | None, attempt: str, action: str, message: object = None) -> None:
+        order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
+        self._send(address, order)
+
+    def _send(self, address: str | None, message: Mapping[str, Any]) -> None:
         comm = None if address is None else self.scheduler.stream_comms.get(address)
         if comm is not None and not comm.closed():
-            order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
-            comm.send(order)
+            comm.send(message)
 
     def drain(self, machine: str) -> None:
         """Give no new attempt to the machine."""
@@ -177,6 +190,10 @@ class Engine(SchedulerPlugin):
         for comm in self.scheduler.stream_comms.values():
             if not comm.closed():
                 comm.send({"op": LEASE, "valid_s": valid_s})
+
+    def moving(self, attempt: str) -> str:
+        """Return nothing: values move elsewhere."""
+        return ""
 
     # called by Dask ---------------------------------------------------------------
 
@@ -232,6 +249,18 @@ class Engine(SchedulerPlugin):
                 self._listener.noticed(name, at)
         except Exception:
             logger.exception("the notice of machine %s", name)
+
+    async def _questions(
+        self, worker: str, attempt: str, number: int, verb: str, about: Mapping[str, Any]
+    ) -> None:
+        def reply(found: Mapping[str, Any]) -> None:
+            self._send(worker, {"op": STORE, "number": number, "found": dict(found)})
+
+        question = {"attempt": attempt, "verb": verb, "about": about}
+        try:
+            self._asked(self._names.get(worker, ""), question, reply)
+        except Exception:
+            logger.exception("a question of attempt %s", attempt)
 
     async def _samples(self, worker: str, sample: Mapping[str, Any]) -> None:
         name = self._names.get(worker)

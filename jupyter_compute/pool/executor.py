@@ -28,6 +28,9 @@ class Executor(Protocol):
     def demand(self) -> Sequence[Waiting]:
         """Return what waits for a machine."""
 
+    def moving(self, attempt: str) -> str:
+        """Return what of the attempt's values is on its way; empty if nothing is."""
+
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
 

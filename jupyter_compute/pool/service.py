@@ -16,11 +16,12 @@ from jupyter_compute import ask, places, settings
 from jupyter_compute.ask import Ask
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import PoolError
+from jupyter_compute.layers.base import Apart, Store
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
 from jupyter_compute.policy.fit import Grant, Oversize, fit
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.where import Where, where_of
+from jupyter_compute.policy.where import GROUPS, Where, where_of
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
@@ -39,6 +40,7 @@ from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
 from jupyter_compute.pool.telemetry import Telemetry
+from jupyter_compute.pool.transfer import Transfers
 from jupyter_compute.pool.upkeep import Limits, Upkeep
 
 __all__ = ["Service", "serve"]
@@ -71,15 +73,19 @@ class Service:
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
-        self._upkeep = Upkeep(self._journal, self._life.active, self.stored, limits, clock)
-        self._engine = Engine(self, self._permits)
+        blobs, kept = Blobs(places.blob_dirs()), self._journal.kept.find
+        self.transfers = Transfers(self._store_of, blobs, kept, self, clock)
+        active, tidy = self._life.active, self.transfers.tidy
+        self._upkeep = Upkeep(self._journal, active, self.stored, limits, clock, tidy)
+        self._engine = Engine(self.transfers, self._permits, self.transfers.asked)
+        self.transfers.attach(self._engine)
         self._door = Door(
             self._engine.authority, scaler.launches.admit, lambda: self._engine.scheduler.address
         )
         self._door_url = ""
         self._renewed = clock.monotonic()
-        self._life.attach(self._engine, scaler.lose)
-        active, leave = self._life.active, self._life.maps.leave
+        self._life.attach(self.transfers, scaler.lose)
+        leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
         scaler.free, scaler.retiring = self._engine.free, self._engine.drain
@@ -118,6 +124,7 @@ class Service:
         self._close_door()
         await self._end_cancelled()
         self._life.close()
+        self.transfers.close()
         await self._scaler.close()
         await self._door.close()
         await self._engine.end()
@@ -292,6 +299,11 @@ class Service:
         if not self._door_url:
             self._door_url = self._door.open(_host())
         return self._door_url, self._engine.authority.certificate
+
+    def _store_of(self, name: str) -> Store | None:
+        """Return where a layer's machines get their blobs from, unless they share ours."""
+        layer: object = self._scaler.layers.get(GROUPS.get(name, (name,))[0])
+        return layer.store() if isinstance(layer, Apart) else None
 
     def _open_stored(self) -> Stored:
         max_bytes = ask.parse_memory(settings.get("cache.max-bytes"), "cache.max-bytes")
