@@ -28,6 +28,9 @@ _READ_S = 30
 _TRIES = {"launch": 2, "other": 3}
 """A launch has other offers to go to: what is refused twice is not asked for again."""
 
+_SERVED_FROM = {"pricing": "us-east-1"}
+"""Services that few regions have, and that answer for all of them."""
+
 
 def installation() -> str:
     """Return the id that tells what this installation launched from everything else.
@@ -215,7 +218,9 @@ class Account:
                     user_agent_extra="jupyter-compute",
                 )
                 self._clients[service, kind] = self._boto().client(
-                    service, region_name=self.region or None, config=config
+                    service,
+                    region_name=_SERVED_FROM.get(service, self.region) or None,
+                    config=config,
                 )
             return self._clients[service, kind]
 
