@@ -7,7 +7,7 @@ for it, so that whatever comes of it can be found by the launch's id.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -33,9 +33,9 @@ class Boot:
     ----------
     url : str
         Where machines join, ``https://HOST:PORT``.
-    pin : str
-        SHA-256 of the certificate of the pool's authority (DER), 64 hexadecimal digits.
-        Whoever answers at the address must prove to belong to it.
+    authority : str
+        Certificate of the pool's authority (PEM): whoever answers at the address must show
+        one that it has signed.
     token : str
         Exchanged for a certificate once per machine, and worthless after a few minutes.
     lifetime_s : float
@@ -43,7 +43,7 @@ class Boot:
     """
 
     url: str
-    pin: str
+    authority: str
     token: str
     lifetime_s: float = 86400.0
 
@@ -195,11 +195,17 @@ class Layer(Protocol):
 class Introducing(Protocol):
     """A layer that hands the invitation to its machines itself, through a pipe."""
 
-    def introduce(self, machine_id: str, invitation: str) -> None:
+    def introduce(self, machine_id: str, invite: Callable[[str], str]) -> None:
         """Hand a launched machine the line that lets it join the scheduler.
 
-        The invitation holds a key: it must reach nobody but the machine. Does nothing for
-        a machine that is gone, or that has it already.
+        Does nothing for a machine that is gone, or that has it already.
+
+        Parameters
+        ----------
+        machine_id : str
+        invite : callable
+            From the machine's id to its invitation, which holds a key: it must reach nobody
+            but the machine.
         """
 
 

@@ -28,12 +28,12 @@ _MACHINE = """\
 trap 'shutdown -h now' EXIT
 shutdown -h +{minutes}
 {variables}
-jupyter-compute-node --boot
+jupyter-compute-node
 """
 
 _CONTAINER = """\
 {variables}
-exec timeout {seconds} jupyter-compute-node --boot
+exec timeout {seconds} jupyter-compute-node
 """
 
 
@@ -76,10 +76,11 @@ def command(boot: Boot, offer: Offer) -> list[str]:
 def _variables(boot: Boot, offer: Offer) -> str:
     told = {
         "url": boot.url,
-        "pin": boot.pin,
+        "authority": boot.authority,
         "token": boot.token,
-        "layer": offer.layer,
         "cpu": offer.cpu,
         "memory": offer.memory,
+        "gpu": offer.gpu,
+        "spot": offer.spot,
     }
     return f"export JUPYTER_COMPUTE_BOOT={shlex.quote(json.dumps(told))}"

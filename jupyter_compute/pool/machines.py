@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from jupyter_compute.model import Clock
+from jupyter_compute.pool.fleet import Machine, machines_to_wire
 from jupyter_compute.pool.record import Run
-from jupyter_compute.pool.scaler import Machine, Scaler
+from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.telemetry import Telemetry
 
 __all__ = ["Drainer", "Machines", "UnknownMachine", "machines_of"]
@@ -73,7 +74,8 @@ class Machines:
     def to_wire(self) -> list[dict[str, Any]]:
         """Return the machines as clients see them."""
         counts = self.runs()
-        return self._scaler.to_wire(
+        return machines_to_wire(
+            self._scaler.machines,
             self._telemetry.latest,
             lambda machine_id: counts.get(machine_id, 0),
             lambda machine: {

@@ -14,9 +14,10 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.general import General
+from moto.ecs.models import ecs_backends
 from moto.ssm.models import Parameter, ssm_backends
 
-from . import instances
+from . import instances, tasks
 from .amending import replace
 from .booter import Booter
 from .launches import Launches
@@ -47,8 +48,11 @@ def amend(world: World, booter: Booter, networks: Networks) -> None:
     _addresses(networks)
     instances.amend(world, booter)
     Launches(world).amend()
+    tasks.amend(world, booter)
     _console(world)
+    _public_tasks()
     world.image = _images()
+    ecs_backends[ACCOUNT][REGION].put_account_setting("taskLongArnFormat", "enabled")
 
 
 def _addresses(networks: Networks) -> None:
@@ -65,6 +69,23 @@ def _addresses(networks: Networks) -> None:
     for module in (instances_model, interfaces, ecs_models):
         replace(module, "random_private_ip", private)
     replace(interfaces.NetworkInterface, "check_auto_public_ip", public)
+
+
+def _public_tasks() -> None:
+    """A task that asked for a public address has one, as the API of EC2 tells of its interface."""
+    make = ecs_models.Task.__init__
+
+    def init(task: Any, *arguments: Any, **more: Any) -> None:
+        make(task, *arguments, **more)
+        network = getattr(task, "network_configuration", {}).get("awsvpcConfiguration", {})
+        if network.get("assignPublicIp") == "ENABLED":
+            details = {each["name"]: each["value"] for each in task.attachments[0]["details"]}
+            backend = ec2_backends[task._account_id][task.region_name]  # noqa: SLF001
+            interface = backend.get_network_interface(details["networkInterfaceId"])
+            interface.public_ip_auto_assign = True
+            interface.check_auto_public_ip()
+
+    replace(ecs_models.Task, "__init__", init)
 
 
 def _console(world: World) -> None:

@@ -131,6 +131,7 @@ class Booter:
             self.end(machine, why, stop=machine.stops_itself)
         elif machine.ends_with_its_program and status is not None:
             machine.data["exit_code"] = status if status >= 0 else 128 - status
+            machine.data["stop_code"] = "EssentialContainerExited"
             self.end(machine, "Essential container in task exited")
 
     def _due(self, wish: str, now: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import time
@@ -19,6 +20,7 @@ __all__ = ["Front"]
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
+_log = logging.getLogger(__name__)
 _TOKENS = {"RunInstances": "ClientToken", "CreateFleet": "ClientToken", "RunTask": "clientToken"}
 _CODE = re.compile(rb"<Code>([\w.]+)</Code>|\"__type\": *\"(?:[\w.]*#)?(\w+)\"")
 _INSTANCE = re.compile(rb"\bi-[0-9a-f]{8,17}\b")
@@ -149,6 +151,14 @@ class Front:
         own = self._own.get(request.service)
         if own is not None:
             return own(request)
+        try:
+            return self._ask_moto(environ)
+        except Exception as error:  # noqa: BLE001 - the client is told
+            _log.exception("%s:%s", request.service, request.action)
+            text = f"The sandbox cannot do this: {type(error).__name__}: {error}"
+            return wire.error(request, "InternalFailure", text)
+
+    def _ask_moto(self, environ: dict[str, Any]) -> Answer:
         started: list[Any] = []
         answered = self._moto(
             environ, lambda status, headers, *_: started.extend((status, headers))

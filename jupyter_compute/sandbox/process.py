@@ -85,6 +85,12 @@ def _start(world: World) -> dict[str, Any]:
     from .front import Front
     from .networks import Networks
 
+    def create_app(service: Any) -> Any:
+        app = create_backend_app(service)
+        # What moto cannot do reaches the front door, which says what it was.
+        app.config["PROPAGATE_EXCEPTIONS"] = True
+        return app
+
     networks = Networks(world.root)
     booter = Booter(world, networks)
     shims.install(world.root)
@@ -92,7 +98,7 @@ def _start(world: World) -> dict[str, Any]:
     world.key = f"sandbox{secrets.token_hex(16)}"
     front = Front(
         world,
-        DomainDispatcherApplication(create_backend_app),
+        DomainDispatcherApplication(create_app),
         {"_sandbox": Control(world, booter).answer},
     )
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=MotoRequestHandler)

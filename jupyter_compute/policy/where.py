@@ -1,0 +1,81 @@
+"""On which machines a run may be placed. Pure, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jupyter_compute.model import Offer, RunSpec
+
+__all__ = ["GROUPS", "Needs", "Spot", "Where", "where_of"]
+
+GROUPS = {"aws": ("ec2", "fargate")}
+"""Names that stand for several layers: the cheapest machine of any of them is taken."""
+
+Spot = Literal["auto", "always", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """On which machines a run may be placed.
+
+    Parameters
+    ----------
+    layer : str
+        A layer, or a group of them.
+    instances : tuple of str
+        The only machine types that will do; empty if any will.
+    spot : {"auto", "always", "never"}
+    """
+
+    layer: str
+    instances: tuple[str, ...] = ()
+    spot: Spot = "auto"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that it may be on."""
+        return GROUPS.get(self.layer, (self.layer,))
+
+    def permits(self, offer: Offer) -> bool:
+        """Tell whether it may be on a machine of this offer, however large that is."""
+        return (
+            offer.layer in self.layers
+            and (not self.instances or offer.type in self.instances)
+            and (self.spot == "auto" or offer.spot == (self.spot == "always"))
+        )
+
+    def __str__(self) -> str:
+        parts = [self.layer, ",".join(self.instances)]
+        parts += [] if self.spot == "auto" else [f"--spot {self.spot}"]
+        return " ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an attempt needs of a machine.
+
+    Parameters
+    ----------
+    where : Where
+    cpu : float
+    memory : int
+        Bytes.
+    gpu : int
+    """
+
+    where: Where
+    cpu: float
+    memory: int
+    gpu: int = 0
+
+    def resources(self) -> dict[str, float]:
+        """Return the amounts as Dask counts them; what is not needed is left out."""
+        found = {"cpu": self.cpu, "memory": float(self.memory)}
+        return found | {"gpu": float(self.gpu)} if self.gpu else found
+
+
+def where_of(spec: RunSpec) -> Where:
+    """Return where the run may be placed."""
+    spot: Spot = "always" if spec.spot == "always" else "never" if spec.spot == "never" else "auto"
+    return Where(spec.layer, spec.instances, spot)
