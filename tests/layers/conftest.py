@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import dask.config
 import pytest
 
 from homes import Home
@@ -13,19 +14,33 @@ from jupyter_compute.layers import setup
 from sandboxes import Sandbox
 
 
+def configured(sandbox: Sandbox) -> Any:
+    """Set what the sandbox says, as Dask reads variables only once in a process."""
+    said = {
+        "ec2": {"ami": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI"]},
+        "fargate": {"image": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE"]},
+    }
+    return dask.config.set(
+        {
+            f"jupyter-compute.layers.{layer}.{name}": value
+            for layer, chosen in said.items()
+            for name, value in chosen.items()
+        }
+    )
+
+
 @pytest.fixture(scope="session")
 def session_sandbox(shared_home: Home) -> Iterator[Sandbox]:
     """The sandbox behind `sandbox`."""
-    own = Sandbox(Home(shared_home.path.parent), clock_rate=20.0)
+    own = Sandbox(Home(shared_home.path.parent), boot_delay_s=86400.0)
     yield own
     own.close()
 
 
 @pytest.fixture
 def sandbox(session_sandbox: Sandbox) -> Iterator[Sandbox]:
-    """The shared sandbox, whose machines have nothing to do and stay until they are ended."""
-    session_sandbox.ask("boot-fail", count=-1)
-    with session_sandbox.entered():
+    """The shared sandbox. Its machines take a day to boot: they only are there."""
+    with session_sandbox.entered(), configured(session_sandbox):
         yield session_sandbox
     session_sandbox.reset()
 
@@ -33,7 +48,7 @@ def sandbox(session_sandbox: Sandbox) -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def set_up(session_sandbox: Sandbox) -> None:
     """What `setup aws` makes is there."""
-    with session_sandbox.entered():
+    with session_sandbox.entered(), configured(session_sandbox):
         setup.run(yes=True, quiet=True)
 
 

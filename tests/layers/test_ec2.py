@@ -8,6 +8,7 @@ import json
 import time
 from typing import Any
 
+import dask.config
 import pytest
 
 from jupyter_compute.errors import PoolError
@@ -108,20 +109,28 @@ class TestWhatIsLaunched:
         told = json.loads(script.partition("JUPYTER_COMPUTE_BOOT='")[2].partition("'\n")[0])
         assert told == {
             "url": BOOT.url,
-            "pin": BOOT.pin,
+            "authority": BOOT.authority,
             "token": BOOT.token,
-            "layer": "ec2",
             "cpu": 2,
             "memory": 6 * GIB,
+            "gpu": 0,
+            "spot": False,
         }
 
     @pytest.mark.parametrize("kind", ["t4g.small", "m7g.large"])
-    def test_the_newest_image_suits_the_processor(self, sandbox, kind, monkeypatch):
-        monkeypatch.setenv("DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI", "null")
-        layer = EC2Layer(Account(), lambda: [offer(kind)])
-        request = layer._request("x", BOOT, offer(kind), "")
-        (image,) = sandbox.client("ec2").describe_images(ImageIds=[request["ImageId"]])["Images"]
+    def test_the_newest_image_suits_the_processor(self, sandbox, layer, kind):
+        with dask.config.set({"jupyter-compute.layers.ec2.ami": None}):
+            (found,) = described(sandbox, layer.launch(launch(offer(kind))))
+        (image,) = sandbox.client("ec2").describe_images(ImageIds=[found["ImageId"]])["Images"]
         assert image["Architecture"] == "arm64"
+        assert found["ImageId"] != sandbox.state["image"]
+
+    def test_an_image_of_ones_own_decides_what_is_offered(self, sandbox):
+        known = [offer("m7g.large"), offer("m5.large")]
+        layer = EC2Layer(Account(), lambda: known)
+        assert layer.offers() == known[1:]
+        with dask.config.set({"jupyter-compute.layers.ec2.ami": None}):
+            assert layer.offers() == known
 
     @pytest.mark.parametrize(
         ("kind", "expected"),
@@ -277,7 +286,9 @@ class TestLostAndLate:
         first = layer.launch(asked)
         sandbox.ask("fault", action="DescribeInstances", delay_s=600)
         # Its invitation is a new one, so that the token stands for something else.
-        invited = Launch(asked.id, asked.offers, asked.count, Boot(BOOT.url, BOOT.pin, "newer"))
+        invited = Launch(
+            asked.id, asked.offers, asked.count, Boot(BOOT.url, BOOT.authority, "newer")
+        )
         other = EC2Layer(Account(), lambda: [offer()])
         with pytest.raises(PoolError, match="not listed yet"):
             other.launch(invited)
@@ -306,10 +317,3 @@ class TestLostAndLate:
         assert not any(
             theirs.id in call["params"].values() for call in sandbox.calls("TerminateInstances")
         )
-
-    def test_the_last_lines_of_the_console(self, sandbox, layer):
-        sandbox.ask("boot-fail", count=0)
-        (machine,) = layer.launch(launch(offer())).machines
-        # No pool answers at the address, so that it gives up.
-        sandbox.wait_for(machine.id, "terminated")
-        assert 0 < len(layer.console(machine.id, lines=3).splitlines()) <= 3
