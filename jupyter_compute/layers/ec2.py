@@ -29,6 +29,7 @@ from jupyter_compute.model import Offer
 
 __all__ = ["EC2Layer"]
 
+_SAID_S = 3600.0
 _IMAGE_S = 600.0
 _NETWORK_S = 60.0
 """For how long images, subnets and groups are taken to be as they were found."""
@@ -83,9 +84,17 @@ class EC2Layer:
             raise PoolError(f"the launch {launch.id} has no invitation for its machines")
 
         def run(token: str, offer: Offer, subnet: str, count: int) -> Sequence[Machine]:
-            request = self._request(launch.id, boot, offer, subnet)
-            mine = {**request, "ClientToken": token, "MaxCount": count}
-            return self._instances.run(mine, offer, launch.id)
+            # Said again it must be the same, or the token would be refused.
+            request = self._memory.get(
+                token,
+                lambda: {
+                    **self._request(launch.id, boot, offer, subnet),
+                    "ClientToken": token,
+                    "MaxCount": count,
+                },
+                _SAID_S,
+            )
+            return self._instances.run(request, offer, launch.id)
 
         return self._launches.carry_out(
             launch,

@@ -29,6 +29,7 @@ __all__ = ["CONTAINER", "FargateLayer"]
 CONTAINER = "machine"
 """The name of the only container in our task definition."""
 
+_SAID_S = 3600.0
 _KEEP_S = 60.0
 _MOST_TASKS = 10
 """So many tasks one call starts at most."""
@@ -78,9 +79,17 @@ class FargateLayer:
             raise PoolError(f"the launch {launch.id} has no invitation for its machines")
 
         def run(token: str, offer: Offer, most: int, count: int) -> Sequence[Machine]:
-            request = self._request(launch.id, boot, offer)
-            mine = {**request, "clientToken": token, "count": min(most, count)}
-            return self._tasks.run(mine, offer, launch.id)
+            # Said again it must be the same, or the token would be refused.
+            request = self._memory.get(
+                token,
+                lambda: {
+                    **self._request(launch.id, boot, offer),
+                    "clientToken": token,
+                    "count": min(most, count),
+                },
+                _SAID_S,
+            )
+            return self._tasks.run(request, offer, launch.id)
 
         return self._launches.carry_out(
             launch,
