@@ -18,7 +18,7 @@ from jupyter_compute import ask, settings
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
 from jupyter_compute.layers.images import Image, architecture, find_image
 from jupyter_compute.layers.instances import Instances
 from jupyter_compute.layers.launching import Launches
@@ -115,6 +115,10 @@ class EC2Layer:
         """Return the last lines that the machine wrote to its console, as far as AWS has them."""
         return self._instances.console(machine_id, lines)
 
+    def store(self) -> Store:
+        """Return the bucket through which inputs and results travel."""
+        return self._account.store()
+
     def _tries(self, launch: Launch) -> Iterator[tuple[Offer, str]]:
         network = self._network()
         for offer in launch.offers:
@@ -161,9 +165,9 @@ class EC2Layer:
             self._account.check_credentials()
             self._network()
             self._image("x86_64")
+            return self._account.missing_store()
         except CallFailed as failure:
             return str(failure)
-        return ""
 
     def _network(self) -> Network:
         found: Network = self._memory.get(
