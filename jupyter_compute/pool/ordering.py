@@ -106,10 +106,14 @@ class Ordering:
         self._whys = {wait.key: wait.why for wait in scaling.waits}
         for intent in scaling.intents:
             launch = Launch(f"jc-{secrets.token_hex(8)}", intent.offers, intent.count)
+            try:
+                self._launches.start(launch, self._answered)
+            except PoolError as error:
+                logger.warning("nothing is launched: %s", error)
+                break
             self._intents[launch.id] = intent
             for meant in intent.meant:
                 self._whys |= {key: f"starting {intent.offers[0].type}" for key, _ in meant}
-            self._launches.start(launch, self._answered)
         return scaling
 
     def why(self, needs: Needs) -> str:

@@ -10,7 +10,7 @@ import math
 import os
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
@@ -36,6 +36,7 @@ _STARTS = 5
 """How long the next machine of a layer takes to start is told from so many before it."""
 
 _POLL_S = 0.02
+_HEARD_S = 0.05
 
 
 class Scaler:
@@ -63,7 +64,6 @@ class Scaler:
         self._invite: Callable[[str], str] | None = None
         self._failures: dict[str, int] = {}
         self._starts_s: dict[str, deque[float]] = {}
-        self._listed: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._limits = Limits(timers.most_machines, idle_s=timers.machine_idle_s)
         self._demand: Callable[[], Sequence[Waiting]]
@@ -158,7 +158,8 @@ class Scaler:
         """Look soon, if what has just come may want a machine."""
         layers = needs.where.layers
         if not any(m.offer.layer in layers for m in self.machines.values()):
-            self.wake()
+            # The scheduler hears of it a moment later.
+            asyncio.get_running_loop().call_later(_HEARD_S, self.wake)
 
     def wake(self) -> None:
         """Look again at once: something has changed."""
@@ -297,8 +298,13 @@ class Scaler:
         """See which machines of the layer are gone or late, and end those that must."""
         ours = [m for m in self.machines.values() if m.offer.layer == layer.name]
         here = isinstance(layer, Introducing)
-        if not here and not self._is_due(layer.name, ours):
-            return
+        sweeps, under_way = self.launches.sweeps, self.launches.under_way
+        if not here:
+            busy = bool(ours) or any(
+                one.offers[0].layer == layer.name for one in under_way.values()
+            )
+            if sweeps is None or not sweeps.due(layer.name, busy):
+                return
         try:
             seen = {machine.id: machine for machine in await asyncio.to_thread(layer.list)}
         except PoolError as error:
@@ -307,27 +313,12 @@ class Scaler:
         limit_s = self._timers.launch_limit_s(layer.name)
         for machine in ours:
             self._examine(machine, seen.get(machine.id), limit_s)
-        for stray in self._strays(layer.name, seen.values()):
-            logger.warning("%s is nobody's, and is ended", stray.id)
-            await self._terminate(layer, stray.id)
+        if not here and sweeps is not None:
+            for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
+                await self._terminate(layer, stray)
         for machine in [m for m in ours if m.state == "ending"]:
             if await self._terminate(layer, machine.id):
                 self.machines.pop(machine.id, None)
-
-    def _is_due(self, name: str, ours: Sequence[Machine]) -> bool:
-        """Tell whether a cloud is to be asked for its machines now."""
-        now = self._clock.monotonic()
-        last = self._listed.get(name, -math.inf)
-        busy = bool(ours) or any(
-            launch.offers[0].layer == name for launch in self.launches.under_way.values()
-        )
-        known = bool(self._listed) and name in self._listed
-        if now - last < (self._timers.list_s if busy else self._timers.sweep_s):
-            return False
-        if not busy and not known:
-            return False
-        self._listed[name] = now
-        return True
 
     def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> None:
         late = self._clock.monotonic() - machine.launched > limit_s
@@ -338,18 +329,6 @@ class Scaler:
                 self._failed(machine, f"it did not join within {limit_s:g} s")
         elif found is None or found.state == "gone":
             machine.state = "ending"
-
-    def _strays(self, layer: str, seen: Iterable[Found]) -> list[Found]:
-        """Return machines that are up, and that nobody here has launched or waits for."""
-        return [
-            found
-            for found in seen
-            if found.state == "alive"
-            and found.offer.layer == layer
-            and found.id not in self.machines
-            and found.launch not in self.launches.under_way
-            and self._clock.now() - found.started > self._timers.stray_s
-        ]
 
     async def _terminate(self, layer: Layer, machine_id: str) -> bool:
         try:
@@ -372,7 +351,6 @@ class Scaler:
                     meant=meant,
                     why=why,
                 )
-        self._listed[launch.offers[0].layer] = now
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"

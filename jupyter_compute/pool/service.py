@@ -39,6 +39,7 @@ from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
+from jupyter_compute.pool.sweeps import Sweeps
 from jupyter_compute.pool.telemetry import Telemetry
 from jupyter_compute.pool.transfer import Transfers
 from jupyter_compute.pool.upkeep import Limits, Upkeep
@@ -88,6 +89,7 @@ class Service:
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
+        scaler.launches.sweeps = Sweeps(self._journal.launches, clock, TIMERS)
         scaler.free, scaler.retiring = self._engine.free, self._engine.drain
         scaler.idle_s = self.machines.idle_s
         self._costs = Costs(self._journal, clock, scaler.machines, active)
