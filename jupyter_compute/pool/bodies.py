@@ -234,4 +234,6 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "kept": _ids,
     "cache": lambda value: value == "" or _hash(value),
     "chaos": _text,
+    "instances": _names,
+    "spot": lambda value: value in {"auto", "always", "never"},
 }
