@@ -17,7 +17,7 @@ from moto.ec2.responses.general import General
 from moto.ecs.models import ecs_backends
 from moto.ssm.models import Parameter, ssm_backends
 
-from . import fleets, instances, tasks
+from . import fleets, instances, task_logs, tasks
 from .amending import replace
 from .booter import Booter
 from .launches import Launches
@@ -53,6 +53,7 @@ def amend(world: World, booter: Booter, networks: Networks, prices: Prices) -> N
     fleets.amend(world, launches, prices)
     prices.amend()
     tasks.amend(world, booter)
+    task_logs.amend(world)
     _console(world)
     _public_tasks()
     world.image = _images()
