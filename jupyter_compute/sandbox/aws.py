@@ -37,7 +37,7 @@ _IMAGES = {
     "/aws/service/ami-amazon-linux-latest/al2023-ami-minimal-kernel-default-arm64": "arm64",
     **{
         f"/aws/service/canonical/ubuntu/server/{version}/stable/current/{name}/hvm/{disk}/ami-id": kind
-        for version, disk in (("22.04", "ebs-gp2"), ("24.04", "ebs-gp3"), ("26.04", "ebs-gp3"))
+        for version, disk in (("22.04", "ebs-gp2"), ("24.04", "ebs-gp3"))
         for name, kind in (("amd64", "x86_64"), ("arm64", "arm64"))
     },
 }
