@@ -65,7 +65,7 @@ class Scaler:
         self._failures: dict[str, int] = {}
         self._starts_s: dict[str, deque[float]] = {}
         self._woken = asyncio.Event()
-        self._limits = Limits(timers.most_machines, idle_s=timers.machine_idle_s)
+        self.limits = Limits()
         self._demand: Callable[[], Sequence[Waiting]]
         self._give_up: Callable[[str, str], None]
         self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
@@ -193,7 +193,7 @@ class Scaler:
             if wanted and not any(m.offer.layer == name for m in self.machines.values()):
                 await self._launch_one(name)
         elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
-        scaling = self._ordering.look(elsewhere, self._steps(), self._limits)
+        scaling = self._ordering.look(elsewhere, self._steps(), self.limits)
         for retirement in scaling.retirements:
             logger.info("%s ends: %s", retirement.machine, retirement.why)
             self.retire(retirement.machine)
