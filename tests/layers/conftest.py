@@ -10,12 +10,14 @@ import dask.config
 import pytest
 
 from homes import Home
+from jupyter_compute import settings
 from jupyter_compute.layers import setup
 from sandboxes import Sandbox
 
 
 def configured(sandbox: Sandbox) -> Any:
     """Set what the sandbox says, as Dask reads variables only once in a process."""
+    settings.get("layer")  # the defaults are there before something is set on top of them
     said = {
         "ec2": {"ami": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI"]},
         "fargate": {"image": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE"]},
