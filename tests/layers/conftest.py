@@ -15,9 +15,14 @@ from jupyter_compute.layers import setup
 from sandboxes import Sandbox
 
 
+@pytest.fixture(scope="session", autouse=True)
+def defaults(shared_home: Home) -> None:
+    """The defaults are there before a test sets something on top of them."""
+    settings.get("layer")
+
+
 def configured(sandbox: Sandbox) -> Any:
     """Set what the sandbox says, as Dask reads variables only once in a process."""
-    settings.get("layer")  # the defaults are there before something is set on top of them
     said = {
         "ec2": {"ami": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI"]},
         "fargate": {"image": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE"]},
