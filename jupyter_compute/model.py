@@ -191,6 +191,12 @@ class Offer:
         Where; an empty zone leaves it to the layer.
     priced : float or None
         When the price was true, in UTC seconds; None if it is no matter of time, or unknown.
+    gpu_name : str
+        Of what its GPUs are, as in ``--gpu A100``; empty without.
+    arch : str
+        The processors, as `platform.machine` calls them; empty for this computer's own.
+    on_request : bool
+        True if only asks that name the type may use it.
     """
 
     layer: str
@@ -203,6 +209,9 @@ class Offer:
     region: str = ""
     zone: str = ""
     priced: float | None = None
+    gpu_name: str = ""
+    arch: str = ""
+    on_request: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

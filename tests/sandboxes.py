@@ -65,6 +65,20 @@ class Sandbox:
             config=Config(**{"retries": retries, **config}),
         )
 
+    def run(self, **more: Any) -> list[dict[str, Any]]:
+        """Launch instances, and return what AWS says of them; one small one by default."""
+        asked = {
+            "ImageId": self.state["image"],
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "InstanceType": "c5.large",
+            "MaxCount": 1,
+            "MinCount": 1,
+            "UserData": SCRIPT,
+            **more,
+        }
+        made: list[dict[str, Any]] = self.client("ec2").run_instances(**asked)["Instances"]
+        return made
+
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Turn a knob."""
         with self.home.entered():

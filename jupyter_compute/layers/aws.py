@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from jupyter_compute import places, settings
+from jupyter_compute.layers.base import Store
+from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.layers.refusals import CallFailed, translate
 
 __all__ = ["LAUNCH_TAG", "NAME", "OWNER_TAG", "Account", "borrowed", "installation", "tags"]
@@ -27,6 +29,9 @@ _CONNECT_S = 5
 _READ_S = 30
 _TRIES = {"launch": 2, "other": 3}
 """A launch has other offers to go to: what is refused twice is not asked for again."""
+
+_SERVED_FROM = {"pricing": "us-east-1"}
+"""Services that few regions have, and that answer for all of them."""
 
 
 def installation() -> str:
@@ -76,6 +81,7 @@ class Account:
         self._lock = threading.RLock()
         self._number = ""
         self._session: Any = None
+        self._store: Store | None = None
         self._clients: dict[tuple[str, str], Any] = {}
 
     @property
@@ -167,16 +173,28 @@ class Account:
             for page in self._client(service, "other").get_paginator(operation).paginate(**request):
                 yield from page.get(key, ())
 
-    def presigner(self) -> Any:
-        """Return the S3 client, for signing addresses.
+    def store(self) -> Store:
+        """Return the bucket through which inputs and results travel.
 
         Raises
         ------
         CallFailed
-            If there is no region, or the configuration of boto3 cannot be read.
+            If AWS does not say which account this is.
         """
-        with self._translated("s3", "presign"):
-            return self._client("s3", "other")
+        with self._lock:
+            if self._store is None:
+                self._store = Bucket(self.bucket, self.region, session=self._boto)
+            return self._store
+
+    def missing_store(self) -> str:
+        """Return why the bucket cannot be used, or nothing if it can."""
+        try:
+            self.call("s3", "head_bucket", Bucket=self.bucket)
+        except CallFailed as failure:
+            if failure.code in {"404", "NoSuchBucket", "NotFound"}:
+                return f"there is no bucket '{self.bucket}' (run `jupyter compute setup aws`)"
+            raise
+        return ""
 
     def check_credentials(self) -> None:
         """Ensure that there are credentials, without asking AWS whether they are good.
@@ -215,7 +233,9 @@ class Account:
                     user_agent_extra="jupyter-compute",
                 )
                 self._clients[service, kind] = self._boto().client(
-                    service, region_name=self.region or None, config=config
+                    service,
+                    region_name=_SERVED_FROM.get(service, self.region) or None,
+                    config=config,
                 )
             return self._clients[service, kind]
 

@@ -18,7 +18,7 @@ from jupyter_compute import ask, settings
 from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
 from jupyter_compute.layers.images import Image, architecture, find_image
 from jupyter_compute.layers.instances import Instances
 from jupyter_compute.layers.launching import Launches
@@ -120,6 +120,10 @@ class EC2Layer:
         """Return the last lines that the machine wrote to its console, as far as AWS has them."""
         return self._instances.console(machine_id, lines)
 
+    def store(self) -> Store:
+        """Return the bucket through which inputs and results travel."""
+        return self._account.store()
+
     def _tries(self, launch: Launch) -> Iterator[tuple[Offer, str]]:
         network = self._network()
         for offer in launch.offers:
@@ -166,10 +170,12 @@ class EC2Layer:
             self._account.check_credentials()
             self._network()
             self._image("x86_64")
-            self._archive()
+            missing = self._account.missing_store()
+            if not missing:
+                self._archive()
         except (CallFailed, EnvironmentMismatch) as failure:
             return str(failure)
-        return ""
+        return missing
 
     def _network(self) -> Network:
         found: Network = self._memory.get(

@@ -15,7 +15,7 @@ from jupyter_compute import settings
 from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import NAME, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.network import Network, find_network, make_group
@@ -115,6 +115,10 @@ class FargateLayer:
         """Return the last lines that the machine wrote, as far as AWS has them."""
         return self._tasks.console(machine_id, lines)
 
+    def store(self) -> Store:
+        """Return the bucket through which inputs and results travel."""
+        return self._account.store()
+
     def _request(self, launch_id: str, boot: Boot, offer: Offer) -> dict[str, Any]:
         size = Size.parse(offer.type)
         network = self._network()
@@ -154,7 +158,7 @@ class FargateLayer:
                 return f"no AWS region is configured; {hint}"
             self._account.check_credentials()
             self._network()
-            missing = self._missing()
+            missing = self._missing() or self._account.missing_store()
             if not missing:
                 self._archive()
         except (CallFailed, EnvironmentMismatch) as failure:

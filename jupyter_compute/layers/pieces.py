@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from jupyter_compute import settings
 from jupyter_compute.layers.aws import NAME, OWNER_TAG, Account, tags
-from jupyter_compute.layers.bucket import Bucket
+from jupyter_compute.layers.bucket_setup import Bucket
 from jupyter_compute.layers.fargate import CONTAINER
 from jupyter_compute.layers.network import find_group, make_group
 from jupyter_compute.layers.refusals import CallFailed

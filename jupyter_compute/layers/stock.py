@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from jupyter_compute import parts
 from jupyter_compute.layers.aws import Account
 from jupyter_compute.layers.bundle import build, environment
 from jupyter_compute.layers.memory import Memory
@@ -14,9 +17,8 @@ from jupyter_compute.layers.refusals import CallFailed
 
 __all__ = ["Archive", "Stock"]
 
-_SIGNED_S = 3600
 _LOOK_S = 600.0
-_NOT_THERE = {"404", "NoSuchKey", "NotFound"}
+_UPLOAD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +66,24 @@ class Stock:
         EnvironmentMismatch
             If a package cannot be installed on machines.
         CallFailed
-            If the bucket is not there, or may not be written.
+            If the bucket cannot be used.
         """
-        digest: str = self._memory.get("digest", self._put, _LOOK_S)
-        url = self._account.presigner().generate_presigned_url(
-            "get_object",
-            Params={"Bucket": self._account.bucket, "Key": _key(digest)},
-            ExpiresIn=_SIGNED_S,
-        )
-        return Archive(str(url), digest)
+        try:
+            digest: str = self._memory.get("digest", self._put, _LOOK_S)
+            return Archive(self._account.store().get_url(digest), digest)
+        except (parts.Broken, parts.Refused, parts.Unreachable) as error:
+            raise CallFailed(
+                f"the packages of machines cannot be put into the bucket: {error}",
+                hint="run `jupyter compute setup aws`, or set an image of your own",
+            ) from error
 
     def _put(self) -> str:
         body = self._make()
         digest = hashlib.sha256(body).hexdigest()
-        bucket = self._account.bucket
-        try:
-            self._account.call("s3", "head_object", Bucket=bucket, Key=_key(digest))
-        except CallFailed as failure:
-            if failure.code not in _NOT_THERE:
-                raise
-            self._upload(bucket, digest, body)
+        store = self._account.store()
+        if store.size(digest) is None:
+            with tempfile.TemporaryDirectory(prefix="jupyter-compute-") as directory:
+                path = Path(directory, "bundle.pyz")
+                path.write_bytes(body)
+                store.upload(digest, path, parts.Patience(_UPLOAD_S))
         return digest
-
-    def _upload(self, bucket: str, digest: str, body: bytes) -> None:
-        try:
-            self._account.call("s3", "put_object", Bucket=bucket, Key=_key(digest), Body=body)
-        except CallFailed as failure:
-            if failure.code != "NoSuchBucket":
-                raise
-            raise CallFailed(
-                f"there is no bucket {bucket} from which machines could install packages",
-                hint="run `jupyter compute setup aws`, or set layers.ec2.ami to a prepared image",
-                code=failure.code,
-            ) from failure
-
-
-def _key(digest: str) -> str:
-    return f"bundles/{digest}.pyz"

@@ -59,7 +59,9 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    member = Member(me.id, Size(order.cpu, order.memory, order.gpu), [directory], me.address)
+    member = Member(
+        me.id, Size(order.cpu, order.memory, order.gpu), [directory], me.address, apart=True
+    )
     member.leased_until = loop.time() + TIMERS.lease_s
     ends: list[asyncio.Task[Any]] = [
         loop.create_task(told.wait()),
@@ -84,7 +86,7 @@ async def _lease_over(member: Member) -> None:
         left_s = member.leased_until - loop.time()
         if left_s <= 0:
             return
-        await asyncio.sleep(min(left_s, TIMERS.lease_renewal_s))
+        await asyncio.sleep(min(left_s, TIMERS.lease_renew_s))
 
 
 async def _watch_for_notice(member: Member) -> None:
@@ -95,3 +97,7 @@ async def _watch_for_notice(member: Member) -> None:
             if at is not None:
                 member.give_notice(at)
                 return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--cpu", type=float, required=True)
     parser.add_argument("--memory", type=int, required=True)
     parser.add_argument("--blobs", required=True, help="directories, separated by colons")
+    parser.add_argument("--apart", action="store_true", help="they are not the pool's")
     options = parser.parse_args()
     asyncio.run(_serve(options))
 
@@ -50,7 +51,8 @@ class _Lease(asyncio.Protocol):
 
 async def _serve(options: argparse.Namespace) -> None:
     lease = _Lease()
-    member = Member(options.name, Size(options.cpu, options.memory), options.blobs.split(":"))
+    size, directories = Size(options.cpu, options.memory), options.blobs.split(":")
+    member = Member(options.name, size, directories, apart=options.apart)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lease.ended.set)

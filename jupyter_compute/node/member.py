@@ -14,7 +14,9 @@ from typing import Any
 
 from .. import task
 from ..policy.lifecycle import TIMERS
+from .guest import own_variables
 from .runner import Runner
+from .transfer import Transfer
 
 __all__ = ["Member", "Size", "import_dask"]
 
@@ -23,6 +25,7 @@ SAMPLES = "jupyter-compute-samples"
 NOTICE = "jupyter-compute-notice"
 CONTROL = "jupyter-compute-control"
 LEASE = "jupyter-compute-lease"
+STORE = "jupyter-compute-store"
 
 _CONFIG = {
     "distributed.worker.profile.enabled": False,
@@ -81,20 +84,30 @@ class Member:
         Where blobs are.
     host : str
         The address at which this machine listens.
+    apart : bool
+        True if the pool has other directories.
     """
 
     def __init__(
-        self, name: str, size: Size, directories: Sequence[str], host: str = "127.0.0.1"
+        self,
+        name: str,
+        size: Size,
+        directories: Sequence[str],
+        host: str = "127.0.0.1",
+        *,
+        apart: bool = False,
     ) -> None:
         self._name = name
         self._size = size
         self._host = host
         self.worker: Any = None
         self.leased_until = math.inf
-        self.runner = Runner(directories, self._send)
+        self._transfer = Transfer(directories, self._ask) if apart else None
+        self.runner = Runner(directories, self._send, self._transfer)
         # Its imports overlap with those of Dask.
         package = str(Path(__file__).parents[2])
-        self.runner.warm(sys.executable, dict(os.environ), package)
+        variables = own_variables(os.environ) if apart else dict(os.environ)
+        self.runner.warm(sys.executable, variables, package)
         self._sampling: asyncio.Task[None] | None = None
 
     async def join(self, invitation: Mapping[str, str]) -> None:
@@ -125,6 +138,7 @@ class Member:
         )
         self.worker.stream_handlers[CONTROL] = self._control
         self.worker.stream_handlers[LEASE] = self._renew
+        self.worker.stream_handlers[STORE] = self._told
         await self.worker
         self.worker.http_server.stop()  # Dask has no way to not start it
         self._sampling = asyncio.ensure_future(self._sample())
@@ -148,6 +162,13 @@ class Member:
 
     def _send(self, attempt: str, events: list[dict[str, Any]]) -> None:
         self._stream({"op": EVENTS, "attempt": attempt, "events": events})
+
+    def _ask(self, question: Mapping[str, Any]) -> None:
+        self._stream({"op": STORE, **question})
+
+    def _told(self, number: int, found: dict[str, Any], **_: Any) -> None:
+        if self._transfer is not None:
+            self._transfer.answer(number, found)
 
     def _control(
         self, attempt: str, action: str, message: dict[str, Any] | None = None, **_: Any

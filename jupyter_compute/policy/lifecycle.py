@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 __all__ = ["TIMERS", "Timers"]
 
+_FIRST_SWEEPS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Timers:
@@ -41,18 +43,6 @@ class Timers:
     list_s : float
         Pause between two questions to a cloud for its machines: answers lag by seconds anyway,
         and calls are rationed.
-    remote_deadline_s : float
-        As `launch_deadline_s`, of a machine elsewhere: it has to boot, and its image to load.
-    sweep_s : float
-        Pause between two looks for machines of ours that nobody here knows, once a layer has
-        been used.
-    batch_s : float
-        A run waits this long before a machine is ordered for it: others that come with it may
-        share one.
-    unavailable_s : float
-        An offer that could not be had is left alone for so long.
-    lifetime_s : float
-        A machine elsewhere ends itself after this, whatever happens.
     launch_close_s : float
         For how long a service that ends waits for the answers to its launches.
     end_s : float
@@ -67,17 +57,47 @@ class Timers:
     join_s : float
         For how long a machine that has booted looks for its pool. One that comes later than
         the pool waits for it has been replaced, and would only cost money.
-    lease_s, lease_renewal_s : float
-        A machine elsewhere ends itself when its lease was not renewed for so long, and it is
-        renewed so often. Long enough to survive a network that is down for minutes, short
-        enough for what a forgotten machine costs.
     notice_check_s : float
         Pause between two questions whether a spot machine will be taken away: AWS tells two
         minutes before, and recommends to ask every five seconds.
+    ec2_launch_deadline_s, fargate_launch_deadline_s : float
+        The same for machines of these layers. A stock image boots and installs in one to two
+        minutes, a task pulls its image in less; what takes longer hangs, and is paid for.
+    launch_call_s : float
+        A call that launches machines has answered by then, or is taken for lost and repeated.
+    unavailable_s : float
+        An offer that there was no capacity for, or a class of offers whose quota is reached,
+        is left alone for this long; so is a layer that is not allowed to launch. It rarely
+        changes sooner, and asking again at once would only be throttled.
+    throttle_first_s, throttle_most_s : float
+        A layer that is throttled is asked again after the first pause, which doubles up to
+        the second. The limits are refilled within seconds, and others use them too.
+    breaker_s : tuple of float
+        After three machines of a layer in a row that failed to boot nothing is launched there
+        for the first pause, after further ones for the next: each costs money and tells nothing
+        new, but what was wrong may be mended outside.
+    sweep_first_s, sweep_s : float
+        Pause between two searches for machines that no record knows; the first one for the
+        first 20 searches, as strays come from the crash that made us start.
+    stray_s : float
+        A machine that no record knows is a stray once it is this old. Younger ones may be on
+        their way into the records.
+    lease_renew_s, lease_s : float
+        The lease of a machine is renewed so often, and expires so long after the last time:
+        then it ends itself. A restarted service must have time to take its machines up again.
+    lifetime_s : float
+        A machine ends itself after this, whatever happens. Nobody watches a forgotten one.
+    batch_idle_s, batch_most_s : float
+        Machines are planned when no further run was asked for during the first, and after the
+        second at the latest: runs that come together share machines.
     lost_machine_s : float
         A machine that has been silent this long is lost. One that dies is noticed at once
         by its closed connection; this is for one that is frozen, and longer than any
         pause by swapping or a suspended container that is worth surviving.
+    store_s : float
+        A transfer of which nothing has moved for this long is given up, and the attempt
+        begins again elsewhere. Longer than a broken network takes to mend itself, and than
+        an object store is ever unavailable without a notice of it in the news.
     machine_idle_s : float
         A machine with no run for this long ends. Thinking between two cells takes
         minutes, and a new machine costs the next cell its start.
@@ -102,26 +122,52 @@ class Timers:
     offers_s: float = 300.0
     why_not_s: float = 2.0
     list_s: float = 5.0
-    remote_deadline_s: float = 300.0
-    sweep_s: float = 120.0
-    batch_s: float = 0.3
-    unavailable_s: float = 180.0
-    lifetime_s: float = 86400.0
     launch_close_s: float = 30.0
     end_s: float = 10.0
     most_machines: int = 20
     launch_retry_s: float = 2.0
     launch_deadline_s: float = 60.0
     join_s: float = 300.0
-    lease_s: float = 600.0
-    lease_renewal_s: float = 30.0
     notice_check_s: float = 5.0
+    ec2_launch_deadline_s: float = 300.0
+    fargate_launch_deadline_s: float = 240.0
+    launch_call_s: float = 60.0
+    unavailable_s: float = 180.0
+    throttle_first_s: float = 1.0
+    throttle_most_s: float = 60.0
+    breaker_s: tuple[float, ...] = (60.0, 300.0, 900.0)
+    sweep_first_s: float = 10.0
+    sweep_s: float = 120.0
+    stray_s: float = 30.0
+    lease_renew_s: float = 30.0
+    lease_s: float = 600.0
+    lifetime_s: float = 86400.0
+    batch_idle_s: float = 0.3
+    batch_most_s: float = 3.0
     lost_machine_s: float = 60.0
+    store_s: float = 120.0
     machine_idle_s: float = 300.0
     service_idle_s: float = 600.0
     abandoned_s: float = 120.0
     interrupt_s: float = 5.0
     terminate_s: float = 2.0
+
+    def launch_deadline(self, layer: str) -> float:
+        """Return how long a machine of the layer may take until it has joined."""
+        if layer == "ec2":
+            return self.ec2_launch_deadline_s
+        if layer == "fargate":
+            return self.fargate_launch_deadline_s
+        return self.launch_deadline_s
+
+    def sweep_pause(self, done: int) -> float:
+        """Return the pause after so many searches for strays."""
+        return self.sweep_first_s if done < _FIRST_SWEEPS else self.sweep_s
+
+    def launch_limit_s(self, layer: str) -> float:
+        """Return for how long a machine of the layer may take to join."""
+        limits = {"ec2": self.ec2_launch_deadline_s, "fargate": self.fargate_launch_deadline_s}
+        return limits.get(layer, self.launch_deadline_s)
 
 
 TIMERS = Timers()

@@ -17,8 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from jupyter_compute import task
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.starting import Waiting
-from jupyter_compute.policy.where import Needs, Where
+from jupyter_compute.policy.where import Needs, Waiting, Where
 from jupyter_compute.pool.authority import Authority
 from jupyter_compute.pool.executor import Listener
 from jupyter_compute.pool.scheduler import FitScheduler
@@ -32,6 +31,10 @@ SAMPLES = "jupyter-compute-samples"
 NOTICE = "jupyter-compute-notice"
 LEASE = "jupyter-compute-lease"
 CONTROL = "jupyter-compute-control"
+STORE = "jupyter-compute-store"
+
+Reply = Callable[[Mapping[str, Any]], None]
+Asked = Callable[[str, Mapping[str, Any], Reply], None]
 
 # Dask awaits what a coroutine function returns; its types do not know.
 _run_attempt: Callable[[str], Any] = task.run_attempt
@@ -60,13 +63,18 @@ class Engine(SchedulerPlugin):
     listener : Listener
     permits : callable
         Tells whether a run that may be placed so may be placed on this machine.
+    asked : callable
+        Called with a machine, what it asks about blobs, and what takes the answer.
     """
 
     name = "jupyter-compute"
 
-    def __init__(self, listener: Listener, permits: Callable[[Where, str], bool]) -> None:
+    def __init__(
+        self, listener: Listener, permits: Callable[[Where, str], bool], asked: Asked
+    ) -> None:
         dask.config.set(_CONFIG)
         self._listener = listener
+        self._asked = asked
         self._futures: dict[str, Future[None]] = {}
         self._on: dict[str, str] = {}
         self._names: dict[str, str] = {}
@@ -87,6 +95,7 @@ class Engine(SchedulerPlugin):
         self.scheduler.stream_handlers[EVENTS] = self._events
         self.scheduler.stream_handlers[SAMPLES] = self._samples
         self.scheduler.stream_handlers[NOTICE] = self._notice
+        self.scheduler.stream_handlers[STORE] = self._questions
         self.scheduler.add_plugin(self)
         self._client: Client | None = None
 
@@ -134,10 +143,13 @@ class Engine(SchedulerPlugin):
         self._tell(self._on.get(attempt), attempt, action, message)
 
     def _tell(self, address: str | None, attempt: str, action: str, message: object = None) -> None:
+        order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
+        self._send(address, order)
+
+    def _send(self, address: str | None, message: Mapping[str, Any]) -> None:
         comm = None if address is None else self.scheduler.stream_comms.get(address)
         if comm is not None and not comm.closed():
-            order = {"op": CONTROL, "attempt": attempt, "action": action, "message": message}
-            comm.send(order)
+            comm.send(message)
 
     def drain(self, machine: str) -> None:
         """Give no new attempt to the machine."""
@@ -155,19 +167,33 @@ class Engine(SchedulerPlugin):
         found = []
         for kind, count in self.scheduler.pending_demand().items():
             name, shape = kind
-            needs = dict(shape)
-            cpu, memory = needs.get("cpu", 0.0), math.ceil(needs.get("memory", 0))
-            gpu = math.ceil(needs.get("gpu", 0))
+            amounts = dict(shape)
             where = self._named.get(name)
             if where is not None:
-                found.append(Waiting(where, cpu, memory, gpu, count, ages.get(kind, 0.0)))
+                sizes = amounts["cpu"], math.ceil(amounts["memory"]), int(amounts.get("gpu", 0))
+                found.append(Waiting(Needs(where, *sizes), count, ages.get(kind, 0.0)))
         return found
+
+    def free(self, machine: str) -> tuple[float, int, int] | None:
+        """Return CPUs, bytes and GPUs that are free on a machine; None if it has not joined."""
+        for worker in self.scheduler.workers.values():
+            if worker.name == machine:
+                cpu, memory, gpu = (
+                    worker.resources.get(name, 0) - worker.used_resources.get(name, 0)
+                    for name in ("cpu", "memory", "gpu")
+                )
+                return cpu, int(memory), int(gpu)
+        return None
 
     def renew_leases(self, valid_s: float) -> None:
         """Let every machine serve this pool for so much longer."""
         for comm in self.scheduler.stream_comms.values():
             if not comm.closed():
                 comm.send({"op": LEASE, "valid_s": valid_s})
+
+    def moving(self, attempt: str) -> str:
+        """Return nothing: values move elsewhere."""
+        return ""
 
     # called by Dask ---------------------------------------------------------------
 
@@ -223,6 +249,18 @@ class Engine(SchedulerPlugin):
                 self._listener.noticed(name, at)
         except Exception:
             logger.exception("the notice of machine %s", name)
+
+    async def _questions(
+        self, worker: str, attempt: str, number: int, verb: str, about: Mapping[str, Any]
+    ) -> None:
+        def reply(found: Mapping[str, Any]) -> None:
+            self._send(worker, {"op": STORE, "number": number, "found": dict(found)})
+
+        question = {"attempt": attempt, "verb": verb, "about": about}
+        try:
+            self._asked(self._names.get(worker, ""), question, reply)
+        except Exception:
+            logger.exception("a question of attempt %s", attempt)
 
     async def _samples(self, worker: str, sample: Mapping[str, Any]) -> None:
         name = self._names.get(worker)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from jupyter_compute.policy.starting import Waiting
-from jupyter_compute.policy.where import Needs
+from jupyter_compute.policy.where import Needs, Waiting
 
 __all__ = ["Executor", "Listener"]
 
@@ -28,6 +27,9 @@ class Executor(Protocol):
 
     def demand(self) -> Sequence[Waiting]:
         """Return what waits for a machine."""
+
+    def moving(self, attempt: str) -> str:
+        """Return what of the attempt's values is on its way; empty if nothing is."""
 
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""

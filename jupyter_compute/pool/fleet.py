@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jupyter_compute.ask import format_money
 from jupyter_compute.model import Offer
+from jupyter_compute.policy.reasons import name
+from jupyter_compute.policy.steps import Meant
 
 __all__ = ["Machine", "machines_to_wire"]
 
@@ -27,6 +30,10 @@ class Machine:
         One that is draining ends when nothing runs on it any more.
     launch : str
         The launch that it came from.
+    meant : tuple of (str, int)
+        For one that starts: whom for (`policy.steps.Machine`).
+    why : str
+        Why this offer was chosen.
     """
 
     id: str
@@ -35,6 +42,15 @@ class Machine:
     started: float
     state: Literal["starting", "ready", "draining", "ending"] = "starting"
     launch: str = ""
+    meant: Meant = ()
+    why: str = ""
+
+    @property
+    def label(self) -> str:
+        """How a user reads it: ``"r7i.2xlarge spot, us-east-1b, $0.21/h"``."""
+        price = self.offer.usd_per_hour
+        cost = "price unknown" if price is None else f"{format_money(price)}/h"
+        return f"{name(self.offer)}, {cost}"
 
 
 def machines_to_wire(

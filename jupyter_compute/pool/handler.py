@@ -22,6 +22,7 @@ from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs, UnknownRun
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
+from jupyter_compute.pool.transfer import Transfers
 
 __all__ = ["MAX_BODY", "Handler", "Pool"]
 
@@ -37,6 +38,7 @@ class Pool(Protocol):
     machines: Machines
     state: State
     stored: Stored
+    transfers: Transfers
 
     async def hear(self, layer: str) -> None:
         """Learn what a layer offers; `AskError` if there is none, or it cannot be used."""

@@ -13,6 +13,7 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Boot, Launch, Launched, Layer
 from jupyter_compute.model import Clock
 from jupyter_compute.policy.lifecycle import Timers
+from jupyter_compute.pool.sweeps import Sweeps
 
 __all__ = ["Launches"]
 
@@ -43,6 +44,7 @@ class Launches:
         self.under_way: dict[str, Launch] = {}
         self.door: Callable[[], tuple[str, str]] | None = None
         """Returns the URL where machines join, and the certificate of the pool's authority."""
+        self.sweeps: Sweeps | None = None
         self._layers = layers
         self._clock = clock
         self._timers = timers
@@ -50,12 +52,20 @@ class Launches:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, launch: Launch, then: Callable[[Launch, Launched | PoolError], None]) -> None:
-        """Ask the layer in the background, again until it answers, and call `then` with that."""
+        """Ask the layer in the background, again until it answers, and call `then` with that.
+
+        Raises
+        ------
+        PoolError
+            If it cannot be written down; nothing was asked for then.
+        """
         assert self.door is not None
+        assert self.sweeps is not None
+        self.sweeps.intend(launch.id, launch.offers[0].layer, launch.count)
         url, authority = self.door()
         token = secrets.token_urlsafe(24)
         launch = replace(launch, boot=Boot(url, authority, token, self._timers.lifetime_s))
-        until = self._clock.monotonic() + self._timers.remote_deadline_s
+        until = self._clock.monotonic() + self._timers.launch_limit_s(launch.offers[0].layer)
         self._tickets[launch.id] = _Ticket(launch, until)
         self.under_way[launch.id] = launch
         task = asyncio.get_running_loop().create_task(self._carry_out(launch, then))
@@ -98,7 +108,7 @@ class Launches:
         self, launch: Launch, then: Callable[[Launch, Launched | PoolError], None]
     ) -> None:
         layer = self._layers[launch.offers[0].layer]
-        end = self._clock.monotonic() + self._timers.launch_deadline_s
+        end = self._clock.monotonic() + self._timers.launch_call_s
         outcome: Launched | PoolError
         while True:
             try:

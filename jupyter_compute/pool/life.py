@@ -191,6 +191,8 @@ class Life:
             elif run.waits and ((why := no_machine(run)) or now - run.explained >= _REASON_S):
                 run.explained = now
                 self._explain(run, why)
+            elif run.machine_id is not None and not run.spec.map:
+                self._show_moving(run)
         self.maps.tick()
 
     def fail_waiting(self, layer: str, message: str) -> None:
@@ -352,6 +354,14 @@ class Life:
 
     def _explain(self, run: Run, no_machine: str) -> None:
         reason = no_machine or self._executor.why_waiting(run.attempt_id)
+        self._show(run, "; ".join(filter(None, (reason, self._executor.moving(run.attempt_id)))))
+
+    def _show_moving(self, run: Run) -> None:
+        """Say what of a run's values is on its way to its machine, or back."""
+        moving = self._executor.moving(run.attempt_id)
+        self._show(run, f"on {run.machine}{'; ' if moving else ''}{moving}")
+
+    def _show(self, run: Run, reason: str) -> None:
         if reason and reason != run.reason:
             run.reason = reason
             if run.log.followers:

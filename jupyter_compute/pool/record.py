@@ -140,10 +140,12 @@ class Run:
         return {
             "run": self.id,
             "attempt": self.attempt_id,
+            "layer": spec.layer,
             "interpreter": spec.interpreter,
             "payload": spec.payload,
             "environment": spec.environment,
             "blobs": list(spec.blobs),
+            "kept": list(spec.kept),
             "cpu": self.cpu,
             "memory": self.memory,
             "timeout_s": spec.timeout_s,

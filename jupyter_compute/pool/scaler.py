@@ -10,18 +10,20 @@ import math
 import os
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
 from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import Clock, Offer
+from jupyter_compute.policy import steps
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
-from jupyter_compute.policy.starting import Waiting
+from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.where import Needs, Waiting
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
-from jupyter_compute.pool.ordering import Ordering
+from jupyter_compute.pool.ordering import Came, Ordering
 
 __all__ = ["Scaler"]
 
@@ -34,6 +36,7 @@ _STARTS = 5
 """How long the next machine of a layer takes to start is told from so many before it."""
 
 _POLL_S = 0.02
+_HEARD_S = 0.05
 
 
 class Scaler:
@@ -52,17 +55,22 @@ class Scaler:
         self.offering = Offering(layers, clock)
         self.launches = Launches(layers, clock, timers)
         self.machines: dict[str, Machine] = {}
-        self._ordering = Ordering(self.offering, self.launches, clock, self._came, self._refused)
+        self._ordering = Ordering(
+            self.offering, self.launches, clock, timers, self._came, self._tell
+        )
         self._clock = clock
         self._timers = timers
         self._numbers = itertools.count(1)
         self._invite: Callable[[str], str] | None = None
         self._failures: dict[str, int] = {}
         self._starts_s: dict[str, deque[float]] = {}
-        self._listed: dict[str, float] = {}
         self._woken = asyncio.Event()
+        self._limits = Limits(timers.most_machines, idle_s=timers.machine_idle_s)
         self._demand: Callable[[], Sequence[Waiting]]
         self._give_up: Callable[[str, str], None]
+        self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
+        self.idle_s: Callable[[str], float | None] = lambda _: None
+        self.retiring: Callable[[str], None] = lambda _: None
 
     def launch(self, offer: Offer) -> Machine:
         """Start a machine of the offered type on a layer that introduces its machines itself.
@@ -113,6 +121,7 @@ class Scaler:
             machine.state = "ready"
             layer = machine.offer.layer
             self._failures.pop(layer, None)
+            self._ordering.joined(layer)
             starts_s = self._starts_s.setdefault(layer, deque(maxlen=_STARTS))
             starts_s.append(self._clock.monotonic() - machine.launched)
 
@@ -130,6 +139,11 @@ class Scaler:
         if isinstance(layer, Rehearsing):
             layer.lose(machine_id)
 
+    def retire(self, machine_id: str) -> None:
+        """End a machine on which nothing runs, unless something has just been placed there."""
+        self.machines[machine_id].state = "draining"
+        self.retiring(machine_id)
+
     def drain(self, machine_id: str) -> None:
         """Note that a machine is to end when nothing runs on it any more."""
         if self.machines[machine_id].state == "ready":
@@ -139,6 +153,13 @@ class Scaler:
         """End a machine, whatever runs on it."""
         self.machines[machine_id].state = "ending"
         self.wake()
+
+    def expect(self, needs: Needs) -> None:
+        """Look soon, if what has just come may want a machine."""
+        layers = needs.where.layers
+        if not any(m.offer.layer in layers for m in self.machines.values()):
+            # The scheduler hears of it a moment later.
+            asyncio.get_running_loop().call_later(_HEARD_S, self.wake)
 
     def wake(self) -> None:
         """Look again at once: something has changed."""
@@ -168,13 +189,28 @@ class Scaler:
         for name, layer in self.layers.items():
             if not isinstance(layer, Introducing):
                 continue
-            wanted = any(name in demand.where.layers for demand in waiting)
+            wanted = any(name in one.needs.where.layers for one in waiting)
             if wanted and not any(m.offer.layer == name for m in self.machines.values()):
                 await self._launch_one(name)
-        room = self._timers.most_machines - len(self.machines)
-        starting = [m.offer for m in self.machines.values() if m.state == "starting"]
-        elsewhere = [demand for demand in waiting if self._is_elsewhere(demand)]
-        self._ordering.order(elsewhere, starting, room)
+        elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
+        scaling = self._ordering.look(elsewhere, self._steps(), self._limits)
+        for retirement in scaling.retirements:
+            logger.info("%s ends: %s", retirement.machine, retirement.why)
+            self.retire(retirement.machine)
+        if scaling.again_s is not None:
+            asyncio.get_running_loop().call_later(scaling.again_s, self.wake)
+
+    def why_waits(self, needs: Needs) -> str:
+        """Return what keeps such attempts waiting for a machine; empty if one has come."""
+        if not self._is_elsewhere(needs):
+            return self.why_none(needs.where.layer)
+        key = str(needs)
+        mine = [m for m in self.machines.values() if key in dict(m.meant) and m.state == "starting"]
+        if mine:
+            first = min(mine, key=lambda machine: machine.launched)
+            ready_in = self._ready_in(first.offer.layer, first.launched)
+            return f"starting {first.label} ({first.why}){ready_in}"
+        return self._ordering.why(needs)
 
     def why_none(self, layer: str) -> str:
         """Return what keeps the layer from having a ready machine; empty if it has one.
@@ -229,8 +265,24 @@ class Scaler:
             await asyncio.sleep(pause_s)
         self.machines.pop(machine.id, None)
 
-    def _is_elsewhere(self, demand: Waiting) -> bool:
-        found = (self.layers.get(name) for name in demand.where.layers)
+    def _tell(self, layer: str, message: str) -> None:
+        self._give_up(layer, message)
+
+    def _steps(self) -> list[steps.Machine]:
+        """Return the machines elsewhere, as the decisions see them."""
+        found = []
+        for machine in self.machines.values():
+            offer = machine.offer
+            if isinstance(self.layers[offer.layer], Introducing) or machine.state == "ending":
+                continue
+            free = self.free(machine.id) or (offer.cpu, offer.memory, offer.gpu)
+            idle_s = self.idle_s(machine.id) if machine.state == "ready" else None
+            meant = machine.meant if machine.state == "starting" else ()
+            found.append(steps.Machine(machine.id, offer, machine.state, *free, meant, idle_s))
+        return found
+
+    def _is_elsewhere(self, needs: Needs) -> bool:
+        found = (self.layers.get(name) for name in needs.where.layers)
         return not any(isinstance(layer, Introducing) for layer in found)
 
     def _ready_in(self, layer: str, launched: float) -> str:
@@ -246,37 +298,27 @@ class Scaler:
         """See which machines of the layer are gone or late, and end those that must."""
         ours = [m for m in self.machines.values() if m.offer.layer == layer.name]
         here = isinstance(layer, Introducing)
-        if not here and not self._is_due(layer.name, ours):
-            return
+        sweeps, under_way = self.launches.sweeps, self.launches.under_way
+        if not here:
+            busy = bool(ours) or any(
+                one.offers[0].layer == layer.name for one in under_way.values()
+            )
+            if sweeps is None or not sweeps.due(layer.name, busy):
+                return
         try:
             seen = {machine.id: machine for machine in await asyncio.to_thread(layer.list)}
         except PoolError as error:
             logger.warning("the machines of %s cannot be listed: %s", layer.name, error)
             return
-        limit_s = self._timers.launch_deadline_s if here else self._timers.remote_deadline_s
+        limit_s = self._timers.launch_limit_s(layer.name)
         for machine in ours:
             self._examine(machine, seen.get(machine.id), limit_s)
-        for stray in self._strays(layer.name, seen.values()):
-            logger.warning("%s is nobody's, and is ended", stray.id)
-            await self._terminate(layer, stray.id)
+        if not here and sweeps is not None:
+            for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
+                await self._terminate(layer, stray)
         for machine in [m for m in ours if m.state == "ending"]:
             if await self._terminate(layer, machine.id):
                 self.machines.pop(machine.id, None)
-
-    def _is_due(self, name: str, ours: Sequence[Machine]) -> bool:
-        """Tell whether a cloud is to be asked for its machines now."""
-        now = self._clock.monotonic()
-        last = self._listed.get(name, -math.inf)
-        busy = bool(ours) or any(
-            launch.offers[0].layer == name for launch in self.launches.under_way.values()
-        )
-        known = bool(self._listed) and name in self._listed
-        if now - last < (self._timers.list_s if busy else self._timers.sweep_s):
-            return False
-        if not busy and not known:
-            return False
-        self._listed[name] = now
-        return True
 
     def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> None:
         late = self._clock.monotonic() - machine.launched > limit_s
@@ -288,16 +330,6 @@ class Scaler:
         elif found is None or found.state == "gone":
             machine.state = "ending"
 
-    def _strays(self, layer: str, seen: Iterable[Found]) -> list[Found]:
-        """Return machines that are up, and that nobody here has launched or waits for."""
-        return [
-            found
-            for found in seen
-            if found.state == "alive"
-            and found.id not in self.machines
-            and found.launch not in self.launches.under_way
-        ]
-
     async def _terminate(self, layer: Layer, machine_id: str) -> bool:
         try:
             return await asyncio.to_thread(layer.terminate, machine_id)
@@ -305,34 +337,41 @@ class Scaler:
             logger.warning("machine %s is still to be ended: %s", machine_id, error)
             return False
 
-    def _came(self, launch: Launch, machines: Sequence[Found]) -> None:
+    def _came(self, launch: Launch, found: Sequence[Came]) -> None:
         """Take on what a launch has brought."""
         now = self._clock.monotonic()
-        for found in machines:
-            if found.id not in self.machines:
-                self.machines[found.id] = Machine(
-                    found.id, found.offer, now, found.started, launch=launch.id
+        for machine, meant, why in found:
+            if machine.id not in self.machines:
+                self.machines[machine.id] = Machine(
+                    machine.id,
+                    machine.offer,
+                    now,
+                    machine.started,
+                    launch=launch.id,
+                    meant=meant,
+                    why=why,
                 )
-        self._listed[launch.offers[0].layer] = now
-
-    def _refused(self, layer: str, message: str, final: bool) -> None:
-        """Count a launch that came to nothing; after some, tell those who wait."""
-        self._failures[layer] = self._failures.get(layer, 0) + 1
-        if final or self._failures[layer] >= _MOST_FAILURES:
-            # The next run gets a fresh set of tries: what was wrong may have been mended.
-            self._failures.pop(layer)
-            self._give_up(layer, message)
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"
         layer = machine.offer.layer
         logger.warning("machine %s failed to start: %s", machine.id, why)
+        if not isinstance(self.layers[layer], Introducing):
+            self._ordering.boot_failed(layer, why, machine.launched)
+            return
         tries = self._failures.get(layer, 0) + 1
-        message = f"{tries} machines in a row failed to start; the last: {why}"
-        self._refused(layer, message, final=False)
+        self._count(layer, f"{tries} machines in a row failed to start; the last: {why}")
+
+    def _count(self, layer: str, message: str) -> None:
+        """Count a failure; after some in a row, tell those who wait."""
+        self._failures[layer] = self._failures.get(layer, 0) + 1
+        if self._failures[layer] >= _MOST_FAILURES:
+            # The next run gets a fresh set of tries: what was wrong may have been mended.
+            del self._failures[layer]
+            self._give_up(layer, message)
 
     async def _launch_one(self, layer: str) -> None:
         try:
             await asyncio.to_thread(self.launch, self.layers[layer].offers()[0])
         except PoolError as error:
-            self._refused(layer, str(error), final=False)
+            self._count(layer, str(error))

@@ -16,11 +16,12 @@ from jupyter_compute import ask, places, settings
 from jupyter_compute.ask import Ask
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import PoolError
+from jupyter_compute.layers.base import Apart, Store
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
 from jupyter_compute.policy.fit import Grant, Oversize, fit
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.where import Where, where_of
+from jupyter_compute.policy.where import GROUPS, Where, where_of
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
@@ -38,7 +39,9 @@ from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
+from jupyter_compute.pool.sweeps import Sweeps
 from jupyter_compute.pool.telemetry import Telemetry
+from jupyter_compute.pool.transfer import Transfers
 from jupyter_compute.pool.upkeep import Limits, Upkeep
 
 __all__ = ["Service", "serve"]
@@ -71,17 +74,24 @@ class Service:
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
-        self._upkeep = Upkeep(self._journal, self._life.active, self.stored, limits, clock)
-        self._engine = Engine(self, self._permits)
+        blobs, kept = Blobs(places.blob_dirs()), self._journal.kept.find
+        self.transfers = Transfers(self._store_of, blobs, kept, self, clock)
+        active, tidy = self._life.active, self.transfers.tidy
+        self._upkeep = Upkeep(self._journal, active, self.stored, limits, clock, tidy)
+        self._engine = Engine(self.transfers, self._permits, self.transfers.asked)
+        self.transfers.attach(self._engine)
         self._door = Door(
             self._engine.authority, scaler.launches.admit, lambda: self._engine.scheduler.address
         )
         self._door_url = ""
         self._renewed = clock.monotonic()
-        self._life.attach(self._engine, scaler.lose)
-        active, leave = self._life.active, self._life.maps.leave
+        self._life.attach(self.transfers, scaler.lose)
+        leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
+        scaler.launches.sweeps = Sweeps(self._journal.launches, clock, TIMERS)
+        scaler.free, scaler.retiring = self._engine.free, self._engine.drain
+        scaler.idle_s = self.machines.idle_s
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
@@ -116,6 +126,7 @@ class Service:
         self._close_door()
         await self._end_cancelled()
         self._life.close()
+        self.transfers.close()
         await self._scaler.close()
         await self._door.close()
         await self._engine.end()
@@ -160,8 +171,7 @@ class Service:
         if recorded is not None:
             return self.runs.recall(spec, grant, recorded)
         run = self.runs.submit(spec, grant)
-        if not any(m.offer.layer == "local" for m in self._scaler.machines.values()):
-            self._scaler.wake()
+        self._scaler.expect(run.needs(run.memory))
         return run
 
     def plan(self, ask: Ask) -> Mapping[str, Any]:
@@ -292,6 +302,11 @@ class Service:
             self._door_url = self._door.open(_host())
         return self._door_url, self._engine.authority.certificate
 
+    def _store_of(self, name: str) -> Store | None:
+        """Return where a layer's machines get their blobs from, unless they share ours."""
+        layer: object = self._scaler.layers.get(GROUPS.get(name, (name,))[0])
+        return layer.store() if isinstance(layer, Apart) else None
+
     def _open_stored(self) -> Stored:
         max_bytes = ask.parse_memory(settings.get("cache.max-bytes"), "cache.max-bytes")
         max_age_s = ask.parse_time(settings.get("cache.max-age"), "cache.max-age")
@@ -320,10 +335,10 @@ class Service:
         self._upkeep.run_ended()
 
     def _tick(self) -> None:
-        why_none = functools.cache(self._scaler.why_none)  # the same for all that wait
-        self._life.tick(lambda run: why_none(run.spec.layer))
+        why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
+        self._life.tick(lambda run: why(run.needs(run.memory)))
         self.machines.tick()
-        if self._clock.monotonic() - self._renewed > TIMERS.lease_renewal_s:
+        if self._clock.monotonic() - self._renewed > TIMERS.lease_renew_s:
             self._renewed = self._clock.monotonic()
             self._engine.renew_leases(TIMERS.lease_s)
         self._upkeep.tick()

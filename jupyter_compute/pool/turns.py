@@ -64,7 +64,9 @@ class Turns:
         """Return how many attempts wait for a machine of the layers that the map is on."""
         layers = set(where_of(crew.run.spec).layers)
         waiting = self._executor.demand()
-        return sum(demand.count for demand in waiting if layers.intersection(demand.where.layers))
+        return sum(
+            demand.count for demand in waiting if layers.intersection(demand.needs.where.layers)
+        )
 
     def _clear(self, before: Mapping[str, int]) -> None:
         for attempt, turns in self._idle().items():

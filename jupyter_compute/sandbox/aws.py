@@ -17,11 +17,12 @@ from moto.ec2.responses.general import General
 from moto.ecs.models import ecs_backends
 from moto.ssm.models import Parameter, ssm_backends
 
-from . import instances, tasks
+from . import fleets, instances, tasks
 from .amending import replace
 from .booter import Booter
 from .launches import Launches
 from .networks import Networks
+from .prices import Prices
 from .world import IMAGE, World
 
 __all__ = ["ACCOUNT", "REGION", "amend"]
@@ -43,11 +44,14 @@ _IMAGES = {
 """The parameters that name the newest images, and what runs them."""
 
 
-def amend(world: World, booter: Booter, networks: Networks) -> None:
+def amend(world: World, booter: Booter, networks: Networks, prices: Prices) -> None:
     """Change moto for the whole process, and set up what an account has by itself."""
     _addresses(networks)
     instances.amend(world, booter)
-    Launches(world).amend()
+    launches = Launches(world)
+    launches.amend()
+    fleets.amend(world, launches, prices)
+    prices.amend()
     tasks.amend(world, booter)
     _console(world)
     _public_tasks()

@@ -22,6 +22,10 @@ _TICK_S = 0.05
 _TERM_S = 3.0
 """How long the processes of a machine that ends may take, before they are killed."""
 _NOTICE_S = 120.0
+_SPOT_ENDS = {
+    "ec2": "Server.SpotInstanceTermination: Spot instance termination",
+    "fargate": "Your Spot Task was interrupted.",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -82,6 +86,9 @@ class Booter:
         seconds = self._world.scaled(_NOTICE_S)
         machine.notice = time.time() + seconds
         machine.notice_at = time.monotonic() + seconds
+        if machine.kind == "fargate" and machine.guest is not None:
+            machine.data["stop_code"] = "SpotInterruption"
+            machine.guest.told_to_end()
 
     def _boot(self, machine: Machine) -> None:
         world = self._world
@@ -123,15 +130,13 @@ class Booter:
         due = machine.data.get("shutdown_at")
         status = guest.status()
         if machine.notice_at is not None and now >= machine.notice_at:
-            self.end(
-                machine, "Server.SpotInstanceTermination: Spot instance termination", at_once=True
-            )
+            self.end(machine, _SPOT_ENDS[machine.kind], at_once=True)
         elif due is not None and now >= due:
             why = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
             self.end(machine, why, stop=machine.stops_itself)
         elif machine.ends_with_its_program and status is not None:
             machine.data["exit_code"] = status if status >= 0 else 128 - status
-            machine.data["stop_code"] = "EssentialContainerExited"
+            machine.data.setdefault("stop_code", "EssentialContainerExited")
             self.end(machine, "Essential container in task exited")
 
     def _due(self, wish: str, now: float) -> float | None:

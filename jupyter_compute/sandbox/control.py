@@ -8,10 +8,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from .bill import bill
 from .booter import Booter
 from .faults import Fault
 from .machines import GONE, Machine
 from .metadata import Metadata
+from .prices import Prices
 from .world import World
 
 __all__ = ["Control", "Refused"]
@@ -30,13 +32,15 @@ class Control:
     ----------
     world : World
     booter : Booter
+    prices : Prices
     """
 
-    def __init__(self, world: World, booter: Booter) -> None:
+    def __init__(self, world: World, booter: Booter, prices: Prices) -> None:
         self._world = world
         self._booter = booter
         self._metadata = Metadata(world)
         self._verbs: dict[str, Callable[..., Any]] = {
+            "bill": lambda: bill(world, prices),
             "boot-fail": self._boot_fail,
             "calls": lambda since=0: world.calls.since(since),
             "clear": lambda: {"cleared": world.faults.clear()},

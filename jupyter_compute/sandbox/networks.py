@@ -13,6 +13,15 @@ _SITE = '''"""Every Python of a machine uses the machine's own loopback address.
 import os
 import socket
 
+_resolve = socket.getaddrinfo
+
+
+def resolve(*arguments, **more):
+    # There is no such thing as an IPv6 address of its own here.
+    found = _resolve(*arguments, **more)
+    return [each for each in found if each[0] != socket.AF_INET6] or found
+
+
 _own = os.environ.get("JUPYTER_COMPUTE_SANDBOX_ADDRESS")
 if _own:
     _bind, _connect, _connect_ex = (
@@ -40,6 +49,7 @@ if _own:
         _from_own(self, address)
         return _connect_ex(self, address)
 
+    socket.getaddrinfo = resolve
     socket.socket.bind = bind
     socket.socket.connect = connect
     socket.socket.connect_ex = connect_ex

@@ -84,6 +84,8 @@ def _start(world: World) -> dict[str, Any]:
     from .control import Control
     from .front import Front
     from .networks import Networks
+    from .prices import Prices
+    from .pricing import Pricing
 
     def create_app(service: Any) -> Any:
         app = create_backend_app(service)
@@ -93,17 +95,18 @@ def _start(world: World) -> dict[str, Any]:
 
     networks = Networks(world.root)
     booter = Booter(world, networks)
+    prices = Prices(world.settings.seed)
     shims.install(world.root)
     # Longer than what anybody on this computer could guess: it is all that keeps others out.
     world.key = f"sandbox{secrets.token_hex(16)}"
     front = Front(
         world,
         DomainDispatcherApplication(create_app),
-        {"_sandbox": Control(world, booter).answer},
+        {"_sandbox": Control(world, booter, prices).answer, "pricing": Pricing(prices).answer},
     )
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=MotoRequestHandler)
     world.endpoint = f"http://127.0.0.1:{server.server_port}"
-    aws.amend(world, booter, networks)
+    aws.amend(world, booter, networks, prices)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=booter.run, daemon=True).start()
     return _state(world)

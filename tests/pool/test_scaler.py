@@ -8,8 +8,7 @@ import sys
 from jupyter_compute.layers.local import LocalLayer
 from jupyter_compute.model import Offer, SystemClock
 from jupyter_compute.policy.lifecycle import Timers
-from jupyter_compute.policy.starting import Waiting
-from jupyter_compute.policy.where import Where
+from jupyter_compute.policy.where import Needs, Waiting, Where
 from jupyter_compute.pool.scaler import Scaler
 
 BROKEN = [sys.executable, "-c", "raise SystemExit(3)"]
@@ -25,7 +24,7 @@ class _Pool:
         scaler.open("an invitation for {}".format, self.demand, self.give_up)
 
     def demand(self) -> list[Waiting]:
-        return [Waiting(Where("local"), 1, 1, 0, 1, 0)] * self.waiting
+        return [Waiting(Needs(Where("local"), 1, 1), 1, 0)] * self.waiting
 
     def give_up(self, layer: str, message: str) -> None:
         self.waiting = 0

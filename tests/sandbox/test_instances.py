@@ -7,24 +7,15 @@ from typing import Any
 
 import pytest
 
-from sandboxes import SCRIPT, Sandbox, wait
+from sandboxes import Sandbox, wait
 
 pytestmark = pytest.mark.slow
 
 
-def launch(sandbox: Sandbox, script: str = SCRIPT, count: int = 1, **more: Any) -> list[str]:
-    """Launch instances, and return their ids."""
-    asked = {
-        "ImageId": sandbox.state["image"],
-        "InstanceInitiatedShutdownBehavior": "terminate",
-        "InstanceType": "c5.large",
-        "MaxCount": count,
-        "MinCount": count,
-        "UserData": script,
-        **more,
-    }
-    made = sandbox.client("ec2").run_instances(**asked)["Instances"]
-    return [instance["InstanceId"] for instance in made]
+def launch(sandbox: Sandbox, script: str) -> str:
+    """Launch an instance, and return its id."""
+    (made,) = sandbox.run(UserData=script)
+    return made["InstanceId"]
 
 
 def described(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
@@ -34,7 +25,7 @@ def described(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
 
 
 def test_user_data_runs_as_a_process_until_the_instance_is_terminated(sandbox):
-    (name,) = launch(sandbox, "#!/bin/sh\nsetsid sleep 1000 &\nexec sleep 1001\n")
+    name = launch(sandbox, "#!/bin/sh\nsetsid sleep 1000 &\nexec sleep 1001\n")
     pid = sandbox.wait_for(name, "running")["pid"]
     assert Path(f"/proc/{pid}").exists()
     assert described(sandbox, name)[0]["State"]["Name"] == "running"
@@ -47,7 +38,7 @@ def test_user_data_runs_as_a_process_until_the_instance_is_terminated(sandbox):
 
 
 def test_a_machine_knows_nothing_of_the_user_who_launched_it(sandbox):
-    (name,) = launch(
+    name = launch(
         sandbox, "#!/bin/sh\nenv\nwhich jupyter-compute-node\necho done\nexec sleep 1000\n"
     )
     sandbox.wait_for(name, "running")
@@ -60,7 +51,7 @@ def test_a_machine_knows_nothing_of_the_user_who_launched_it(sandbox):
 
 
 def test_shutdown_inside_the_machine_terminates_it(sandbox):
-    (name,) = launch(sandbox, "#!/bin/sh\nshutdown -h now\nexec sleep 1000\n")
+    name = launch(sandbox, "#!/bin/sh\nshutdown -h now\nexec sleep 1000\n")
     found = sandbox.wait_for(name, "terminated")
     assert found["why"].startswith("Client.InstanceInitiatedShutdown")
     assert described(sandbox, name)[0]["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
