@@ -115,8 +115,8 @@ class Booter:
             docker=cloud_config,
             python=machine.kind == "fargate",
         )
-        if world.settings.net == "loopback":
-            variables = {**variables, **self._networks.variables(machine)}
+        self._networks.prepare(machine)
+        variables = {**variables, **self._networks.variables(machine)}
         environment = guest.environment(world.root, path, variables)
         guest.boot([*self._networks.prefix(machine), *arguments], environment)
         machine.show()

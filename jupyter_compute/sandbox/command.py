@@ -72,6 +72,8 @@ _MACHINE_VERBS = {
     "kill": "Kill a machine at once and without notice.",
     "freeze": "Stop all processes of a machine, as if it hung.",
     "thaw": "Let a frozen machine go on.",
+    "cut": "Cut a machine off from all others (--net netns).",
+    "heal": "Let a machine that was cut off back.",
     "notice": "Tell a spot machine that it is taken away in two minutes.",
 }
 

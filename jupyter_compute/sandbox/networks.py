@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Protocol
 
 from .machines import Address, Machine
 
-__all__ = ["Networks"]
+__all__ = ["Loopback", "Networks"]
 
 _SITE = '''"""Every Python of a machine uses the machine's own loopback address."""
 import os
@@ -56,7 +57,32 @@ if _own:
 '''
 
 
-class Networks:
+class Networks(Protocol):
+    """What the machines of a sandbox are separated by."""
+
+    def address(self) -> Address:
+        """Return an address that no machine has now."""
+
+    def public(self, private: str) -> str:
+        """Return the public address that belongs to a private one."""
+
+    def prepare(self, machine: Machine) -> None:
+        """Do what is needed before the machine boots."""
+
+    def variables(self, machine: Machine) -> dict[str, str]:
+        """Return the variables that give the machine's programs its address."""
+
+    def prefix(self, machine: Machine) -> list[str]:
+        """Return what is to be put in front of the machine's first program."""
+
+    def join(self, machine: Machine, *, joined: bool) -> str:
+        """Cut the machine off, or let it back; return why that is not possible."""
+
+    def remove(self, machine: Machine) -> None:
+        """Remove what a machine that has ended does not need any more."""
+
+
+class Loopback:
     """Loopback addresses, the lowest free one first: so those of machines that ended come back.
 
     Parameters
@@ -91,9 +117,16 @@ class Networks:
             "PYTHONPATH": str(self._site),
         }
 
+    def prepare(self, machine: Machine) -> None:
+        """Do nothing: all of loopback is there."""
+
     def prefix(self, machine: Machine) -> list[str]:
-        """Return what is to be put in front of the machine's first program."""
+        """Return nothing."""
         return []
+
+    def join(self, machine: Machine, *, joined: bool) -> str:
+        """Return why a machine cannot be cut off."""
+        return "machines can be cut off only in a sandbox with --net netns; freeze is the nearest"
 
     def remove(self, machine: Machine) -> None:
         """Take the address of a machine that has ended."""

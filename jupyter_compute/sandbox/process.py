@@ -83,7 +83,8 @@ def _start(world: World) -> dict[str, Any]:
     from .booter import Booter
     from .control import Control
     from .front import Front
-    from .networks import Networks
+    from .namespaces import GATEWAY, Namespaces
+    from .networks import Loopback
     from .prices import Prices
     from .pricing import Pricing
 
@@ -93,7 +94,8 @@ def _start(world: World) -> dict[str, Any]:
         app.config["PROPAGATE_EXCEPTIONS"] = True
         return app
 
-    networks = Networks(world.root)
+    inside = world.settings.net == "loopback"
+    networks = Loopback(world.root) if inside else Namespaces(world.root)
     booter = Booter(world, networks)
     prices = Prices(world.settings.seed)
     shims.install(world.root)
@@ -102,10 +104,14 @@ def _start(world: World) -> dict[str, Any]:
     front = Front(
         world,
         DomainDispatcherApplication(create_app),
-        {"_sandbox": Control(world, booter, prices).answer, "pricing": Pricing(prices).answer},
+        {
+            "_sandbox": Control(world, booter, prices, networks).answer,
+            "pricing": Pricing(prices).answer,
+        },
     )
-    server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=MotoRequestHandler)
-    world.endpoint = f"http://127.0.0.1:{server.server_port}"
+    host = "127.0.0.1" if inside else GATEWAY
+    server = make_server(host, 0, front, threaded=True, request_handler=MotoRequestHandler)
+    world.endpoint = f"http://{host}:{server.server_port}"
     aws.amend(world, booter, networks, prices)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=booter.run, daemon=True).start()

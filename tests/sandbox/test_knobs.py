@@ -214,3 +214,9 @@ def test_every_knob_is_of_this_user_only(sandbox):
     with sandbox.home.entered():
         path = Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "compute/sandbox/sandbox.json"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_machines_on_loopback_cannot_be_cut_off(sandbox):
+    machine = one(sandbox)
+    with pytest.raises(PoolError, match="--net netns"):
+        sandbox.ask("cut", machine=machine["id"])
