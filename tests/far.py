@@ -55,7 +55,9 @@ class Far:
         """Run a cell; return method and object of each request to the store meanwhile."""
         before = len(self.store.requests)
         self.run(code)
-        return [(method, path.partition("?")[0]) for method, path, _ in self.store.requests[before:]]
+        return [
+            (method, path.partition("?")[0]) for method, path, _ in self.store.requests[before:]
+        ]
 
     def forget(self) -> None:
         """Have the machine lose all its blobs."""

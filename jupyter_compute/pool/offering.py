@@ -95,6 +95,11 @@ class Offering:
         if why_not := self.why_not(layer):
             raise AskError(f"{layer} cannot be used: {why_not}")
 
+    def forget(self) -> None:
+        """Drop what was heard: the layers are others now."""
+        self._heard.clear()
+        self._asking.clear()
+
     def renew(self, layer: str) -> None:
         """Ask the layer, or each of the group, in the background if that was long ago."""
         for name in GROUPS.get(layer, (layer,)):
@@ -116,8 +121,12 @@ class Offering:
         if name not in self._asking:
             asking = asyncio.ensure_future(self._ask(name))
             self._asking[name] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+            asking.add_done_callback(lambda done: self._answered(name, done))
         return self._asking[name]
+
+    def _answered(self, name: str, done: asyncio.Task[None]) -> None:
+        if self._asking.get(name) is done:
+            del self._asking[name]
 
     async def _ask(self, name: str) -> None:
         layer = self._layers[name]
@@ -129,7 +138,8 @@ class Offering:
         except Exception as error:
             logger.exception("the layer %s cannot be asked", name)
             why_not, offers = f"{type(error).__name__} (see the log of the service)", ()
-        self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
+        if self._layers[name] is layer:
+            self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
 
     async def to_wire(self) -> list[dict[str, Any]]:
         """Return every layer with its offers as clients see them, the cheapest first."""
