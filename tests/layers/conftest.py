@@ -10,8 +10,15 @@ import dask.config
 import pytest
 
 from homes import Home
+from jupyter_compute import settings
 from jupyter_compute.layers import setup
 from sandboxes import Sandbox
+
+
+@pytest.fixture(scope="session", autouse=True)
+def defaults(shared_home: Home) -> None:
+    """The defaults are there before a test sets something on top of them."""
+    settings.get("layer")
 
 
 def configured(sandbox: Sandbox) -> Any:
