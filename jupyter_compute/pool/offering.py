@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import difflib
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers.base import Layer
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.policy.offers import undominated
 from jupyter_compute.policy.where import GROUPS, where_of
 
 __all__ = ["Offering"]
@@ -142,7 +142,10 @@ class Offering:
             self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
 
     async def to_wire(self) -> list[dict[str, Any]]:
-        """Return every layer with its offers as clients see them, the cheapest first."""
+        """Return every layer with its offers as clients see them, the cheapest first.
+
+        Those are left out that no ask would be given, as another one has as much for less.
+        """
         for name in self._layers:
             with contextlib.suppress(AskError):
                 await self.hear(name)
@@ -150,7 +153,7 @@ class Offering:
             {
                 "name": name,
                 "configured": not self.why_not(name),
-                "offers": [offer.to_wire() for offer in sorted(self.of(name), key=_price)],
+                "offers": [offer.to_wire() for offer in _worth_a_look(self.of(name))],
                 "why_not": self.why_not(name),
             }
             for name in self._layers
@@ -166,5 +169,5 @@ class Offering:
         return _Heard((), "it was not asked yet", 0.0)
 
 
-def _price(offer: Offer) -> float:
-    return math.inf if offer.usd_per_hour is None else offer.usd_per_hour
+def _worth_a_look(offers: Sequence[Offer]) -> list[Offer]:
+    return [offer for offer, _ in undominated(offers, [lambda offer: not offer.on_request])]

@@ -33,6 +33,8 @@ class Rehearsal:
         Returns why the layers must stay as they are now, or nothing.
     forget : callable
         Called when what the layers offer is not true any more.
+    hear : callable
+        Called with the layer whose offers will soon be asked for.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class Rehearsal:
         layers: dict[str, Layer],
         in_use: Callable[[], str],
         forget: Callable[[], None],
+        hear: Callable[[str], None],
     ) -> None:
         self._layers = layers
         self._in_use = in_use
         self._forget = forget
+        self._hear = hear
         self._before: dict[str, str | None] = {}
         self._settings: Any = None
         self._changing = asyncio.Lock()
@@ -75,6 +79,7 @@ class Rehearsal:
             except (AskError, PoolError) as error:
                 self._restore()
                 raise PoolError(f"the sandbox cannot be used: {error}") from error
+            self._hear("aws")
 
     async def end(self) -> None:
         """Use AWS again, as it is configured.

@@ -96,7 +96,8 @@ class Service:
         scaler.launches.sweeps = Sweeps(self._journal.launches, clock, TIMERS)
         scaler.free, scaler.retiring = self._engine.free, self._engine.drain
         scaler.idle_s = self.machines.idle_s
-        self.rehearsal = Rehearsal(scaler.layers, self._in_use, scaler.offering.forget)
+        offering = scaler.offering
+        self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
