@@ -197,6 +197,8 @@ class Offer:
         The processors, as `platform.machine` calls them; empty for this computer's own.
     on_request : bool
         True if only asks that name the type may use it.
+    sandbox : bool
+        True if it is of a rehearsal: nothing of what it is said to cost has to be paid.
     """
 
     layer: str
@@ -212,6 +214,12 @@ class Offer:
     gpu_name: str = ""
     arch: str = ""
     on_request: bool = False
+    sandbox: bool = False
+
+    @property
+    def label(self) -> str:
+        """How users read it: ``"r7i.2xlarge spot"``."""
+        return f"{self.type}{' spot' if self.spot else ''}{' (sandbox)' if self.sandbox else ''}"
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -31,10 +31,10 @@ class FarLayer(LocalLayer):
 
 
 def _node(machine_id: str, offer: Offer) -> Sequence[str]:
-    secret = [name for name in os.environ if name.startswith("AWS_")]
+    ours = [name for name in os.environ if name.startswith(("AWS_", "FAR_"))]
     return [
         "/usr/bin/env",
-        *(f"--unset={name}" for name in secret),
+        *(f"--unset={name}" for name in ours),
         *(sys.executable, "-m", "jupyter_compute.node", "--apart"),
         *("--name", machine_id),
         *("--cpu", f"{offer.cpu:g}"),

@@ -13,6 +13,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from jupyter_compute import places, settings
 from jupyter_compute.layers.base import Store
@@ -108,6 +109,12 @@ class Account:
         """
         chosen = settings.get("layers.aws.region") or borrowed("ec2.region")
         return str(chosen or self._boto().region_name or "")
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether this is not AWS, but a sandbox on this computer."""
+        host = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname or ""
+        return host == "localhost" or host.startswith("127.")
 
     @property
     def number(self) -> str:

@@ -47,8 +47,6 @@ class Timers:
         For how long a service that ends waits for the answers to its launches.
     end_s : float
         For how long it waits for the end of its machines.
-    most_machines : int
-        So many machines may there be at a time.
     launch_retry_s : float
         Pause before a launch of which no answer came is asked for again.
     launch_deadline_s : float
@@ -124,7 +122,6 @@ class Timers:
     list_s: float = 5.0
     launch_close_s: float = 30.0
     end_s: float = 10.0
-    most_machines: int = 20
     launch_retry_s: float = 2.0
     launch_deadline_s: float = 60.0
     join_s: float = 300.0

@@ -47,6 +47,9 @@ Rule = Callable[[Offer], bool]
 Held = tuple[tuple[int, int], ...]
 """Places of demands, and how many runs of each."""
 
+Filled = tuple[list[int], tuple[Held, ...]]
+"""By demand, how many runs have no room; by room, who is in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -163,8 +166,12 @@ def pack(demands: Sequence[Demand], offers: Iterable[Offer], rooms: Iterable[Roo
     """
     demands = demands[:MOST_SHAPES]
     sizes = [demand.size for demand in demands]
-    bins = _bins(demands, sizes, offers)
-    counts, filled = _occupy(tuple(rooms), demands, sizes, bins)
+    rooms = tuple(rooms)
+    counts, filled = _fill(rooms, demands, sizes, range(len(demands)))
+    bins: list[Bin] = []
+    if any(counts):
+        bins = _bins(demands, sizes, offers)
+        counts, filled = _refill(rooms, demands, sizes, bins, (counts, filled))
     held = tuple(demand.count - left for demand, left in zip(demands, counts, strict=True))
     orders: list[Order] = []
     for known in (True, False):
@@ -217,22 +224,19 @@ def _bins(demands: Sequence[Demand], sizes: Sequence[Size], offers: Iterable[Off
     return bins
 
 
-def _occupy(
-    rooms: Sequence[Room], demands: Sequence[Demand], sizes: Sequence[Size], bins: Sequence[Bin]
-) -> tuple[list[int], tuple[Held, ...]]:
-    """Return how many runs find no room, and which ones are held where.
-
-    In the order of the line, or the large ones first, whichever leaves less to pay for.
-    """
-    line = range(len(demands))
-    first = _fill(rooms, demands, sizes, line)
-    if not any(first[0]) or not rooms:
-        return first
-    costs = [alone(place, sizes[place], bins, 10**9) for place in line]
-    large = sorted(line, key=lambda place: (-costs[place], place))
+def _refill(
+    rooms: Sequence[Room],
+    demands: Sequence[Demand],
+    sizes: Sequence[Size],
+    bins: Sequence[Bin],
+    first: Filled,
+) -> Filled:
+    """Return what is held where if large runs come first, unless that leaves more to pay for."""
+    costs = [alone(place, sizes[place], bins, 10**9) for place in range(len(demands))]
+    large = sorted(range(len(demands)), key=lambda place: (-costs[place], place))
     second = _fill(rooms, demands, sizes, large)
 
-    def cost(found: tuple[list[int], tuple[Held, ...]]) -> float:
+    def cost(found: Filled) -> float:
         return sum(left * one for left, one in zip(found[0], costs, strict=True))
 
     return second if cost(second) < cost(first) else first
@@ -240,7 +244,8 @@ def _occupy(
 
 def _fill(
     rooms: Sequence[Room], demands: Sequence[Demand], sizes: Sequence[Size], line: Sequence[int]
-) -> tuple[list[int], tuple[Held, ...]]:
+) -> Filled:
+    """Return how many runs find no room, and which ones are held where."""
     counts = [demand.count for demand in demands]
     places = {demand.key: place for place, demand in enumerate(demands) if demand.key}
     free = [size(room.cpu, room.memory, room.gpu) for room in rooms]

@@ -110,7 +110,7 @@ class Reasons:
 def name(offer: Offer) -> str:
     """Return how a user reads the offer: ``"r7i.2xlarge spot, us-east-1b"``."""
     zone = f", {offer.zone}" if offer.zone else ""
-    return f"{offer.type}{' spot' if offer.spot else ''}{zone}"
+    return f"{offer.label}{zone}"
 
 
 def _stopped(stopped: Sequence[tuple[Offer, Block]], now: float) -> str:

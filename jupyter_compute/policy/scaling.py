@@ -22,6 +22,9 @@ from jupyter_compute.policy.steps import Intent, Machine, Retirement, Scaling, W
 
 __all__ = ["Intent", "Limits", "Machine", "Retirement", "Scaling", "Wait", "scale"]
 
+_MOMENT_S = 0.001
+"""Not worth waiting for; clocks are not exact to the last digit."""
+
 
 def scale(
     demands: Sequence[Demand],
@@ -65,15 +68,17 @@ def scale(
     packing = pack(demands, usable, rooms)
     work.note_held(packing, ready)
     oldest = max((demands[place].age_s for place in _runs(packing)), default=0.0)
-    again_s = None
-    if packing.orders and quiet_s < timers.batch_idle_s and oldest < timers.batch_most_s:
-        again_s = min(timers.batch_idle_s - quiet_s, timers.batch_most_s - oldest)
+    left_s = min(timers.batch_idle_s - quiet_s, timers.batch_most_s - oldest)
+    gathering = bool(packing.orders) and left_s > _MOMENT_S
+    if gathering:
         work.gather(packing)
     else:
         work.launch(packing)
     work.explain(packing)
     retirements = retire(ready, packing, limits, work.missing, timers)
-    return Scaling(tuple(work.intents), retirements, tuple(work.waits), again_s)
+    return Scaling(
+        tuple(work.intents), retirements, tuple(work.waits), left_s if gathering else None
+    )
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jupyter_compute.ask import Ask
 from jupyter_compute.model import Offer, RunSpec
 from jupyter_compute.policy.offers import Allowance, Spot
 from jupyter_compute.policy.packing import Demand
@@ -101,7 +102,7 @@ class Waiting:
         return Demand(*sizes, needs.where.allowance, str(needs), self.age_s)
 
 
-def where_of(spec: RunSpec) -> Where:
-    """Return where the run may be placed."""
+def where_of(spec: Ask | RunSpec) -> Where:
+    """Return where what is asked for may be placed."""
     spot: Spot = "always" if spec.spot == "always" else "never" if spec.spot == "never" else "auto"
     return Where(spec.layer, spec.instances, spot)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jupyter_compute.ask import Ask
 from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers.base import Layer
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.where import GROUPS, Where
+from jupyter_compute.policy.offers import undominated
+from jupyter_compute.policy.where import GROUPS, where_of
 
 __all__ = ["Offering"]
 
@@ -53,9 +55,28 @@ class Offering:
         reasons = [self._known(name).why_not for name in GROUPS.get(layer, (layer,))]
         return "; ".join(reasons) if all(reasons) else ""
 
-    def permitted(self, where: Where) -> list[Offer]:
-        """Return the offers on which such a run may be placed."""
-        return [offer for offer in self.of(where.layer) if where.permits(offer)]
+    def permitted(self, ask: Ask) -> list[Offer]:
+        """Return the offers that the ask allows, whatever their size.
+
+        Raises
+        ------
+        AskError
+            If it allows none.
+        """
+        where, offers = where_of(ask), self.of(ask.layer)
+        found = [offer for offer in offers if where.permits(offer)]
+        if found:
+            return found
+        types = {offer.type for offer in offers}
+        unknown = next((name for name in ask.instances if name not in types), None)
+        if unknown is not None:
+            near = difflib.get_close_matches(unknown, types, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else "see %compute layers"
+            raise AskError(f"--instance: {ask.layer} has no {unknown!r} here", hint=hint)
+        kind = "other than spot machines" if ask.spot == "never" else "spot machines"
+        named = f" among {', '.join(ask.instances)}" if ask.instances else ""
+        why = f"--spot {ask.spot}: {ask.layer} offers no {kind}{named} now"
+        raise AskError(why, hint="--spot auto takes either")
 
     async def hear(self, layer: str) -> None:
         """Ask the layer, or each layer of the group, unless that was done a moment ago.
@@ -73,6 +94,11 @@ class Offering:
         await asyncio.gather(*(self._refresh(name) for name in names))
         if why_not := self.why_not(layer):
             raise AskError(f"{layer} cannot be used: {why_not}")
+
+    def forget(self) -> None:
+        """Drop what was heard: the layers are others now."""
+        self._heard.clear()
+        self._asking.clear()
 
     def renew(self, layer: str) -> None:
         """Ask the layer, or each of the group, in the background if that was long ago."""
@@ -95,8 +121,12 @@ class Offering:
         if name not in self._asking:
             asking = asyncio.ensure_future(self._ask(name))
             self._asking[name] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+            asking.add_done_callback(lambda done: self._answered(name, done))
         return self._asking[name]
+
+    def _answered(self, name: str, done: asyncio.Task[None]) -> None:
+        if self._asking.get(name) is done:
+            del self._asking[name]
 
     async def _ask(self, name: str) -> None:
         layer = self._layers[name]
@@ -108,10 +138,14 @@ class Offering:
         except Exception as error:
             logger.exception("the layer %s cannot be asked", name)
             why_not, offers = f"{type(error).__name__} (see the log of the service)", ()
-        self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
+        if self._layers[name] is layer:
+            self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
 
     async def to_wire(self) -> list[dict[str, Any]]:
-        """Return every layer with its offers as clients see them, the cheapest first."""
+        """Return every layer with its offers as clients see them, the cheapest first.
+
+        Those are left out that no ask would be given, as another one has as much for less.
+        """
         for name in self._layers:
             with contextlib.suppress(AskError):
                 await self.hear(name)
@@ -119,7 +153,7 @@ class Offering:
             {
                 "name": name,
                 "configured": not self.why_not(name),
-                "offers": [offer.to_wire() for offer in sorted(self.of(name), key=_price)],
+                "offers": [offer.to_wire() for offer in _worth_a_look(self.of(name))],
                 "why_not": self.why_not(name),
             }
             for name in self._layers
@@ -135,5 +169,5 @@ class Offering:
         return _Heard((), "it was not asked yet", 0.0)
 
 
-def _price(offer: Offer) -> float:
-    return math.inf if offer.usd_per_hour is None else offer.usd_per_hour
+def _worth_a_look(offers: Sequence[Offer]) -> list[Offer]:
+    return [offer for offer, _ in undominated(offers, [lambda offer: not offer.on_request])]

@@ -10,7 +10,7 @@ import math
 import os
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
@@ -44,13 +44,13 @@ class Scaler:
 
     Parameters
     ----------
-    layers : mapping
-        By name.
+    layers : dict
+        By name; they may be replaced while none of their machines are there.
     clock : Clock
     timers : Timers
     """
 
-    def __init__(self, layers: Mapping[str, Layer], clock: Clock, timers: Timers = TIMERS) -> None:
+    def __init__(self, layers: dict[str, Layer], clock: Clock, timers: Timers = TIMERS) -> None:
         self.layers = layers
         self.offering = Offering(layers, clock)
         self.launches = Launches(layers, clock, timers)
@@ -65,7 +65,7 @@ class Scaler:
         self._failures: dict[str, int] = {}
         self._starts_s: dict[str, deque[float]] = {}
         self._woken = asyncio.Event()
-        self._limits = Limits(timers.most_machines, idle_s=timers.machine_idle_s)
+        self.limits = Limits()
         self._demand: Callable[[], Sequence[Waiting]]
         self._give_up: Callable[[str, str], None]
         self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
@@ -193,7 +193,7 @@ class Scaler:
             if wanted and not any(m.offer.layer == name for m in self.machines.values()):
                 await self._launch_one(name)
         elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
-        scaling = self._ordering.look(elsewhere, self._steps(), self._limits)
+        scaling = self._ordering.look(elsewhere, self._steps(), self.limits)
         for retirement in scaling.retirements:
             logger.info("%s ends: %s", retirement.machine, retirement.why)
             self.retire(retirement.machine)

@@ -21,7 +21,8 @@ from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
 from jupyter_compute.policy.fit import Grant, Oversize, fit
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.where import GROUPS, Where, where_of
+from jupyter_compute.policy.limits import Limits as MachineLimits
+from jupyter_compute.policy.where import GROUPS, Where
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
@@ -35,6 +36,7 @@ from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.rehearsal import Rehearsal
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.state import State
@@ -49,6 +51,7 @@ __all__ = ["Service", "serve"]
 logger = logging.getLogger(__name__)
 
 _CANCEL_S = 5.0
+_MOST_MACHINES = 10_000
 
 
 class Service:
@@ -89,9 +92,12 @@ class Service:
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
+        scaler.limits = _limits()
         scaler.launches.sweeps = Sweeps(self._journal.launches, clock, TIMERS)
         scaler.free, scaler.retiring = self._engine.free, self._engine.drain
         scaler.idle_s = self.machines.idle_s
+        offering = scaler.offering
+        self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
@@ -164,7 +170,7 @@ class Service:
 
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run."""
-        grant = self._grant(spec_ask(spec), where_of(spec))
+        grant = self._grant(spec_ask(spec))
         self.stored.check(spec.kept)
         # Whoever rehearses a failure wants to see it.
         recorded = None if spec.chaos else self.stored.recall(spec.cache)
@@ -176,10 +182,13 @@ class Service:
 
     def plan(self, ask: Ask) -> Mapping[str, Any]:
         """Return where the ask would run and what it would be granted."""
-        grant = self._grant(ask, Where(ask.layer))
+        grant = self._grant(ask)
         return {
             "layer": grant.offer.layer,
-            "machine": grant.offer.type,
+            "machine": grant.offer.label,
+            "zone": grant.offer.zone,
+            "region": grant.offer.region,
+            "priced": grant.offer.priced,
             "cpu": grant.cpu,
             "memory": grant.memory,
             "memory_high": grant.memory_high,
@@ -248,7 +257,7 @@ class Service:
         found = self._scaler.machines.get(machine)
         self.machines.used(machine)
         offer = found.offer if found else None
-        self._of(attempt).placed(attempt, machine, offer.type if offer else machine, offer)
+        self._of(attempt).placed(attempt, machine, offer.label if offer else machine, offer)
 
     def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Pass on what an attempt reports."""
@@ -286,11 +295,19 @@ class Service:
 
     # inside -----------------------------------------------------------------------
 
-    def _grant(self, ask: Ask, where: Where) -> Grant:
+    def _grant(self, ask: Ask) -> Grant:
         oversize: Oversize = "refuse"
         if ask.layer == "local":
             oversize = settings.get("layers.local.oversize")
-        return fit(ask, self._scaler.offering.permitted(where), oversize)
+        return fit(ask, self._scaler.offering.permitted(ask), oversize)
+
+    def _in_use(self) -> str:
+        """Return why the layers elsewhere must stay as they are, or nothing."""
+        elsewhere = [m for m in self._scaler.machines.values() if m.offer.layer != "local"]
+        runs = [run for run in self._life.active.values() if run.spec.layer != "local"]
+        if elsewhere or runs or self._scaler.launches.under_way:
+            return f"{len(elsewhere)} machine(s) and {len(runs)} run(s) are elsewhere"
+        return ""
 
     def _permits(self, where: Where, machine_id: str) -> bool:
         machine = self._scaler.machines.get(machine_id)
@@ -355,6 +372,12 @@ def serve(listener: socket.socket, scaler: Scaler) -> None:
 
 async def _serve(listener: socket.socket, scaler: Scaler) -> None:
     await Service(scaler, SystemClock()).run(listener)
+
+
+def _limits() -> MachineLimits:
+    idle_s = ask.parse_time(settings.get("machine-idle-timeout"), "machine-idle-timeout")
+    most = ask.parse_count(settings.get("max-machines"), "max-machines", _MOST_MACHINES)
+    return MachineLimits(most, idle_s=idle_s)
 
 
 def _host() -> str:

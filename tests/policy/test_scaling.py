@@ -217,6 +217,7 @@ class TestWaiting:
         assert round(scaling.again_s or 0, 3) == 0.2
         assert scaling.waits[0].kind == "gathering"
         assert look([ask(8, 60, age_s=0.4)], quiet_s=0.3).intents
+        assert look([ask(8, 60, age_s=0.4)], quiet_s=0.3 - 1e-12).intents, "nor for no time at all"
         assert look([ask(8, 60, age_s=3.1)], quiet_s=0.1).intents, "never for longer than 3 s"
 
 
