@@ -1,4 +1,4 @@
-"""Measure what packed machines cost: ``python benchmarks/packing.py --prices FILE``.
+"""Measure what packed machines cost: ``python benchmarks/packing.py``.
 
 Demands of several sizes are generated, and packed into EC2's types. The price is compared with
 
@@ -9,27 +9,30 @@ Demands of several sizes are generated, and packed into EC2's types. The price i
   else on a new one of the type that is cheapest for it alone;
 - *one shape*: the one type that serves the whole demand cheapest.
 
-The bound takes minutes for large demands; ``--most`` leaves those out. Needs scipy and numpy.
-FILE has the columns instance_type, vcpu, memory_mib, architecture, gpus, current_generation
-and usd_per_hour.
+The types and prices are those of the table that comes with the package. Time is measured with
+all zones as spot besides, at prices made up. The bound takes minutes for large demands; ``--most``
+leaves those out. Needs scipy and numpy.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import random
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
+from jupyter_compute.layers.catalog import shipped
+from jupyter_compute.layers.market import Answer, ec2_offers
 from jupyter_compute.model import Offer
+from jupyter_compute.policy.offers import Allowance
 from jupyter_compute.policy.packing import Demand, pack
 
 KINDS = ((3, 3), (10, 6), (30, 10), (100, 20), (1_000, 30), (10_000, 40))
@@ -41,27 +44,24 @@ _ROUNDS = 60
 _CLOSE = 1.002
 
 
-def read_offers(path: Path) -> list[Offer]:
-    """Return the types that packing would use: no burstable ones, no GPUs, 7 % for the system."""
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if _usable(row)]
-    return [
-        Offer(
-            layer="ec2",
-            type=row["instance_type"],
-            cpu=float(row["vcpu"]),
-            memory=int(int(row["memory_mib"]) * 2**20 * 0.93),
-            usd_per_hour=float(row["usd_per_hour"]),
-        )
-        for row in rows
-    ]
+def on_demand() -> list[Offer]:
+    """Return what an ask may use that names no type: plain machines without GPUs."""
+    table = shipped()
+    listed = Answer(table.priced, table.usd_per_hour)
+    found = ec2_offers(table.region, table.types, listed, None, "x86_64")
+    return [o for o in found if not (o.on_request or o.gpu or o.spot)]
 
 
-def _usable(row: dict[str, str]) -> bool:
-    plain = row["architecture"] == "x86_64" and row["gpus"] == "0"
-    return (
-        plain and row["current_generation"] == "true" and not row["instance_type"].startswith("t")
-    )
+def with_spot(offers: Sequence[Offer], seed: int = 0) -> list[Offer]:
+    """Return the offers, and each as spot in six zones at made-up prices."""
+    random_ = random.Random(seed)
+    found = list(offers)
+    for offer in offers:
+        for zone in "abcdef":
+            usd = round((offer.usd_per_hour or 0.0) * random_.uniform(0.25, 0.6), 4)
+            where = f"{offer.region}{zone}"
+            found.append(replace(offer, spot=True, zone=where, usd_per_hour=usd))
+    return found
 
 
 def generate(seed: int, runs: int, shapes: int) -> list[Demand]:
@@ -72,7 +72,8 @@ def generate(seed: int, runs: int, shapes: int) -> list[Demand]:
     weights = [random_.random() ** 3 / cpu for cpu, _ in asks]
     chosen = random_.choices(range(shapes), weights, k=runs)
     counts = [(ask, chosen.count(place)) for place, ask in enumerate(asks)]
-    return [Demand(cpu, memory, 0, count) for (cpu, memory), count in counts if count]
+    allows = Allowance(frozenset({"ec2"}))
+    return [Demand(cpu, memory, 0, count, allows) for (cpu, memory), count in counts if count]
 
 
 def bound(demands: Sequence[Demand], offers: Sequence[Offer]) -> float:
@@ -162,21 +163,22 @@ def undominated(offers: Iterable[Offer]) -> list[Offer]:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prices", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--most", type=int, default=10_000, help="leave larger demands out")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    offers = read_offers(options.prices)
+    offers = on_demand()
     few = undominated(offers)
     print(f"{len(offers)} types, {len(few)} of them undominated; prices relative to the bound")
+    every = with_spot(offers)
     print("  runs  asks   packed (worst)   first fit   one shape   milliseconds")
     found = []
     for runs, shapes in KINDS:
         if runs > options.most:
             continue
         rows = [
-            _measure(generate(seed, runs, shapes), offers, few) for seed in range(options.seeds)
+            _measure(generate(seed, runs, shapes), offers, few, every)
+            for seed in range(options.seeds)
         ]
         means = [statistics.mean(column) for column in zip(*rows, strict=True)]
         worst = max(row[0] for row in rows)
@@ -190,11 +192,12 @@ def main() -> None:
 
 
 def _measure(
-    demands: list[Demand], offers: list[Offer], few: list[Offer]
+    demands: list[Demand], offers: list[Offer], few: list[Offer], every: list[Offer]
 ) -> tuple[float, float, float, float]:
     start = time.perf_counter()
-    packing = pack(demands, offers)
+    pack(demands, every)
     took = time.perf_counter() - start
+    packing = pack(demands, offers)
     least = bound(demands, few)
     others = (first_fit_decreasing(demands, few), one_shape(demands, few))
     assert packing.usd_per_hour is not None

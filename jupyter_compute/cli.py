@@ -23,7 +23,8 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(sandbox=words[:1] == ["sandbox"]).parse_args(words)
     action: Callable[[argparse.Namespace], int] = options.action
     try:
         return action(options)
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, sandbox: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jupyter compute", description="The pool of this user.")
     parser.add_argument("--version", action="version", version=__version__)
     shared = argparse.ArgumentParser(add_help=False)
@@ -70,7 +71,20 @@ def _parser() -> argparse.ArgumentParser:
         costs.add_argument(f"--{option.name}", metavar=option.value, type=read, help=text)
     stop = add("stop", _stop, "End the pool service and its machines.")
     stop.add_argument("--all", action="store_true", help="also if runs are active; cancels them")
+    setup = add("setup", _setup, "Make once what machines of AWS need, in the account in use.")
+    setup.add_argument("cloud", metavar="aws", choices=["aws"])
+    how = setup.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    how.add_argument("--yes", action="store_true", help="do not ask")
+    setup.add_argument("--remove", action="store_true", help="remove what this installation made")
     add("doctor", _doctor, "Check that everything works, and say what to do if not.")
+    text = "Rehearse AWS on this computer: up, down, status, and what can go wrong."
+    rehearsal = commands.add_parser("sandbox", help=text, description=text)
+    if sandbox:
+        # The other commands do without it.
+        from .sandbox.command import add_commands
+
+        add_commands(rehearsal, shared)
     return parser
 
 
@@ -191,6 +205,15 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(found)
     return 0 if passed else 1
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from .layers.setup import run
+
+    done = run(dry=options.dry_run, yes=options.yes, remove=options.remove, quiet=options.json)
+    if options.json:
+        _print_json(done.to_wire())
+    return 0
 
 
 def _print_json(value: Iterable[Any] | dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "runtime_dir",
     "service_lock",
     "service_log",
+    "shared_memory",
     "socket",
     "start_lock",
 ]
@@ -123,12 +124,17 @@ def blob_dirs() -> list[Path]:
     if not os.access(_SHARED_MEMORY, os.W_OK | os.X_OK):
         return [disk]
     try:
-        shared = private_directory(_SHARED_MEMORY / f"jupyter-compute-{os.getuid()}-{_mark()}")
+        shared = private_directory(shared_memory(runtime_dir()))
     except PoolError:
         return [disk]
     return [shared, disk]
 
 
-def _mark() -> str:
+def shared_memory(runtime: Path) -> Path:
+    """Return the directory in shared memory of the pool or node with this runtime directory."""
+    return _SHARED_MEMORY / f"jupyter-compute-{os.getuid()}-{_mark(runtime)}"
+
+
+def _mark(runtime: Path | None = None) -> str:
     """Tell this pool's shared places from those of another runtime directory."""
-    return hashlib.sha256(os.fsencode(runtime_dir())).hexdigest()[:12]
+    return hashlib.sha256(os.fsencode(runtime or runtime_dir())).hexdigest()[:12]

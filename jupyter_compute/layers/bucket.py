@@ -11,7 +11,7 @@ import io
 import ipaddress
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,10 +43,19 @@ class Bucket:
         Where it is; what the user's AWS configuration says if not given.
     part_bytes : int
         What one request sends at most: 5 MiB or more.
+    session : callable, optional
+        Returns the session of boto3 whose credentials are used; the default one if not given.
     """
 
-    def __init__(self, name: str, region: str | None = None, part_bytes: int = parts.PART) -> None:
+    def __init__(
+        self,
+        name: str,
+        region: str | None = None,
+        part_bytes: int = parts.PART,
+        session: Callable[[], Any] | None = None,
+    ) -> None:
         self.name = name
+        self._session = session
         self._region = region
         self._part_bytes = part_bytes
 
@@ -153,7 +162,8 @@ class Bucket:
             response_checksum_validation="when_required",
             s3={"addressing_style": "path"} if _is_loopback(endpoint) else {},
         )
-        return boto3.session.Session().client("s3", region_name=self._region, config=config)
+        session = boto3.session.Session() if self._session is None else self._session()
+        return session.client("s3", region_name=self._region, config=config)
 
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self.name, "Key": _PREFIX + name}

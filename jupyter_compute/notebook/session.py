@@ -107,4 +107,6 @@ def ask_of(options: Options) -> dict[str, Any]:
         "memory": options.memory,
         "memory_high": options.memory_high,
         "gpu": options.gpu,
+        "instances": list(options.instances),
+        "spot": options.spot,
     }

@@ -182,6 +182,8 @@ def _spec(
         sent=packed.nbytes,
         kept=tuple(sorted(packed.kept)),
         chaos=session.take_chaos(layer),
+        instances=options.instances,
+        spot=options.spot,
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 __all__ = ["TIMERS", "Timers"]
 
+_FIRST_SWEEPS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Timers:
@@ -33,9 +35,59 @@ class Timers:
     lane_idle_s : float
         A lane that has had no items for this long gives its machine back. The notebook may
         take a moment to look at the results before it asks for more.
+    offers_s : float
+        What a layer offers is asked again after this. Prices of spot machines change a few
+        times an hour.
+    why_not_s : float
+        Whether a layer that cannot be used can be used now is asked again after this.
+    list_s : float
+        Pause between two questions to a cloud for its machines: answers lag by seconds anyway,
+        and calls are rationed.
+    launch_close_s : float
+        For how long a service that ends waits for the answers to its launches.
+    end_s : float
+        For how long it waits for the end of its machines.
+    launch_retry_s : float
+        Pause before a launch of which no answer came is asked for again.
     launch_deadline_s : float
         From the launch of a machine until it has joined; then the launch has failed. A
         local one joins in two seconds, on a busy one-core container in twenty.
+    join_s : float
+        For how long a machine that has booted looks for its pool. One that comes later than
+        the pool waits for it has been replaced, and would only cost money.
+    notice_check_s : float
+        Pause between two questions whether a spot machine will be taken away: AWS tells two
+        minutes before, and recommends to ask every five seconds.
+    ec2_launch_deadline_s, fargate_launch_deadline_s : float
+        The same for machines of these layers. A stock image boots and installs in one to two
+        minutes, a task pulls its image in less; what takes longer hangs, and is paid for.
+    launch_call_s : float
+        A call that launches machines has answered by then, or is taken for lost and repeated.
+    unavailable_s : float
+        An offer that there was no capacity for, or a class of offers whose quota is reached,
+        is left alone for this long; so is a layer that is not allowed to launch. It rarely
+        changes sooner, and asking again at once would only be throttled.
+    throttle_first_s, throttle_most_s : float
+        A layer that is throttled is asked again after the first pause, which doubles up to
+        the second. The limits are refilled within seconds, and others use them too.
+    breaker_s : tuple of float
+        After three machines of a layer in a row that failed to boot nothing is launched there
+        for the first pause, after further ones for the next: each costs money and tells nothing
+        new, but what was wrong may be mended outside.
+    sweep_first_s, sweep_s : float
+        Pause between two searches for machines that no record knows; the first one for the
+        first 20 searches, as strays come from the crash that made us start.
+    stray_s : float
+        A machine that no record knows is a stray once it is this old. Younger ones may be on
+        their way into the records.
+    lease_renew_s, lease_s : float
+        The lease of a machine is renewed so often, and expires so long after the last time:
+        then it ends itself. A restarted service must have time to take its machines up again.
+    lifetime_s : float
+        A machine ends itself after this, whatever happens. Nobody watches a forgotten one.
+    batch_idle_s, batch_most_s : float
+        Machines are planned when no further run was asked for during the first, and after the
+        second at the latest: runs that come together share machines.
     lost_machine_s : float
         A machine that has been silent this long is lost. One that dies is noticed at once
         by its closed connection; this is for one that is frozen, and longer than any
@@ -65,7 +117,30 @@ class Timers:
     ageing_s: float = 10.0
     lane_turn_s: float = 10.0
     lane_idle_s: float = 2.0
+    offers_s: float = 300.0
+    why_not_s: float = 2.0
+    list_s: float = 5.0
+    launch_close_s: float = 30.0
+    end_s: float = 10.0
+    launch_retry_s: float = 2.0
     launch_deadline_s: float = 60.0
+    join_s: float = 300.0
+    notice_check_s: float = 5.0
+    ec2_launch_deadline_s: float = 300.0
+    fargate_launch_deadline_s: float = 240.0
+    launch_call_s: float = 60.0
+    unavailable_s: float = 180.0
+    throttle_first_s: float = 1.0
+    throttle_most_s: float = 60.0
+    breaker_s: tuple[float, ...] = (60.0, 300.0, 900.0)
+    sweep_first_s: float = 10.0
+    sweep_s: float = 120.0
+    stray_s: float = 30.0
+    lease_renew_s: float = 30.0
+    lease_s: float = 600.0
+    lifetime_s: float = 86400.0
+    batch_idle_s: float = 0.3
+    batch_most_s: float = 3.0
     lost_machine_s: float = 60.0
     store_s: float = 120.0
     machine_idle_s: float = 300.0
@@ -73,6 +148,23 @@ class Timers:
     abandoned_s: float = 120.0
     interrupt_s: float = 5.0
     terminate_s: float = 2.0
+
+    def launch_deadline(self, layer: str) -> float:
+        """Return how long a machine of the layer may take until it has joined."""
+        if layer == "ec2":
+            return self.ec2_launch_deadline_s
+        if layer == "fargate":
+            return self.fargate_launch_deadline_s
+        return self.launch_deadline_s
+
+    def sweep_pause(self, done: int) -> float:
+        """Return the pause after so many searches for strays."""
+        return self.sweep_first_s if done < _FIRST_SWEEPS else self.sweep_s
+
+    def launch_limit_s(self, layer: str) -> float:
+        """Return for how long a machine of the layer may take to join."""
+        limits = {"ec2": self.ec2_launch_deadline_s, "fargate": self.fargate_launch_deadline_s}
+        return limits.get(layer, self.launch_deadline_s)
 
 
 TIMERS = Timers()

@@ -6,8 +6,8 @@ possible, take the type that gives the most for its price, as many of it as ther
 fill them alike, and go on with what is left. The worth of a run is what it costs on the type
 that suits it best when only others like it run there, so that a run which packs badly by itself
 draws the machine on which others make good use of the rest. Others may be any number, or those
-that wait: both are tried, for few runs also with worths a little off, and the cheapest packing
-is taken.
+that wait: both are tried, for few runs also with worths a little off, and first fit decreasing
+into machines that are all alike; the cheapest packing is taken.
 
 ``benchmarks/packing.py`` compares the price with the linear relaxation over all patterns of
 Gilmore and Gomory (A linear programming approach to the cutting-stock problem, Operations
@@ -16,33 +16,39 @@ Research 9, 1961), which no packing can beat.
 
 from __future__ import annotations
 
-import heapq
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from jupyter_compute.model import Offer
+from jupyter_compute.policy.filling import (
+    Bin,
+    Found,
+    Packer,
+    Size,
+    alone,
+    less,
+    one_shape,
+    size,
+    times,
+)
+from jupyter_compute.policy.offers import undominated
 
-__all__ = ["Demand", "Launch", "Packing", "Room", "pack"]
+__all__ = ["MOST_SHAPES", "Demand", "Order", "Packing", "Room", "pack"]
 
-_MOST_SHAPES = 300
+MOST_SHAPES = 300
 """So many different asks are packed at once, the first ones; the next look takes the others."""
 
 _FEW = 200
 _TRIES = 16
 """Up to so few runs are packed so often, as every machine that is saved shows in the price."""
 
-_OFF = 0.3
-"""How far off a worth is at most, in such a try."""
+Rule = Callable[[Offer], bool]
 
-_EVEN = 0.3
-"""How much what a machine has plenty of still counts while it is filled."""
+Held = tuple[tuple[int, int], ...]
+"""Places of demands, and how many runs of each."""
 
-Size = tuple[int, int, int]
-"""Thousandths of a CPU, bytes, GPUs."""
-
-Pattern = dict[int, int]
-"""What is on one machine: the places of demands, and how many runs of each."""
+Filled = tuple[list[int], tuple[Held, ...]]
+"""By demand, how many runs have no room; by room, who is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +63,21 @@ class Demand:
     gpu : int
     count : int
     allows : callable
-        Tells whether an offer may be used; its size need not be looked at.
+        Tells whether an offer may be used; its size need not be looked at. Those of several
+        demands should be equal where they allow the same: that saves time.
+    key : str
+        Names this ask, from one look to the next.
+    age_s : float
+        How long the first of the runs has waited.
     """
 
     cpu: float
     memory: int
     gpu: int
     count: int
-    allows: Callable[[Offer], bool] = lambda _: True
+    allows: Rule = lambda _: True
+    key: str = ""
+    age_s: float = 0.0
 
     @property
     def size(self) -> Size:
@@ -80,16 +93,19 @@ class Room:
     ----------
     offer : Offer
     cpu, memory, gpu : float, int, int
+    meant : tuple of (str, int)
+        Whom it was started for: the key of a demand, and how many runs of it. They come first.
     """
 
     offer: Offer
     cpu: float
     memory: int
     gpu: int
+    meant: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class Order:
     """Machines to start, all of one type and for the same runs.
 
     Parameters
@@ -102,7 +118,7 @@ class Launch:
 
     offer: Offer
     count: int
-    runs: tuple[tuple[int, int], ...]
+    runs: Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +127,24 @@ class Packing:
 
     Parameters
     ----------
-    launches : tuple of Launch
+    orders : tuple of Order
     held : tuple of int
         By demand, how many of its runs find room on machines that are there.
     left : tuple of int
         By demand, how many of its runs no offer can take.
+    rooms : tuple of tuple of (int, int)
+        By room, what is held there: the place of a demand, and how many runs of it.
     """
 
-    launches: tuple[Launch, ...]
+    orders: tuple[Order, ...]
     held: tuple[int, ...]
     left: tuple[int, ...]
+    rooms: tuple[Held, ...] = ()
 
     @property
     def usd_per_hour(self) -> float | None:
-        """What the launches cost; None if a price is not known."""
-        prices = [(launch.offer.usd_per_hour, launch.count) for launch in self.launches]
+        """What the orders cost; None if a price is not known."""
+        prices = [(order.offer.usd_per_hour, order.count) for order in self.orders]
         known = [price * count for price, count in prices if price is not None]
         return sum(known) if len(known) == len(prices) else None
 
@@ -133,8 +152,8 @@ class Packing:
 def pack(demands: Sequence[Demand], offers: Iterable[Offer], rooms: Iterable[Room] = ()) -> Packing:
     """Return the machines to start so that all runs have one, at the lowest price found.
 
-    The same arguments give the same answer. Offers whose price is not known are used only for
-    runs that no other can take.
+    The same arguments give the same answer. It never costs more than machines that are all
+    alike would. Offers whose price is not known are used only for runs that no other can take.
 
     Parameters
     ----------
@@ -145,234 +164,106 @@ def pack(demands: Sequence[Demand], offers: Iterable[Offer], rooms: Iterable[Roo
     rooms : iterable of Room
         They are filled first.
     """
-    demands = demands[:_MOST_SHAPES]
-    counts = [demand.count for demand in demands]
-    for room in rooms:
-        _occupy(room, demands, counts)
+    demands = demands[:MOST_SHAPES]
+    sizes = [demand.size for demand in demands]
+    rooms = tuple(rooms)
+    counts, filled = _fill(rooms, demands, sizes, range(len(demands)))
+    bins: list[Bin] = []
+    if any(counts):
+        bins = _bins(demands, sizes, offers)
+        counts, filled = _refill(rooms, demands, sizes, bins, (counts, filled))
     held = tuple(demand.count - left for demand, left in zip(demands, counts, strict=True))
-    offers = list(offers)
-    launches: list[Launch] = []
+    orders: list[Order] = []
     for known in (True, False):
-        usable = [offer for offer in offers if (offer.usd_per_hour is not None) == known]
-        tries = range(_TRIES if sum(counts) <= _FEW else 2)
-        packers = [_Packer(demands, counts, usable, number) for number in tries]
-        found = [packer.pack() for packer in packers]
-        best = min(tries, key=lambda number: _price(found[number]))
-        launches += found[best]
-        counts = packers[best].counts
-    return Packing(tuple(launches), held, tuple(counts))
+        usable = [one for one in bins if (one.offer.usd_per_hour is not None) == known]
+        if usable and any(counts):
+            found, counts = _cheapest(sizes, counts, usable)
+            orders += [Order(offer, count, runs) for (offer, runs), count in found.items()]
+    return Packing(tuple(orders), held, tuple(counts), filled)
 
 
-def _price(launches: Iterable[Launch]) -> float:
-    """Return what launches cost; for those whose price is not known, how many they are."""
-    prices = ((launch.offer.usd_per_hour, launch.count) for launch in launches)
+def _cheapest(
+    sizes: Sequence[Size], counts: list[int], bins: Sequence[Bin]
+) -> tuple[Found, list[int]]:
+    """Return the cheapest packing found, and how many runs no machine can take."""
+    left = [
+        0 if any(place in one.shares for one in bins) else count
+        for place, count in enumerate(counts)
+    ]
+    counts = [count - none for count, none in zip(counts, left, strict=True)]
+    found = [Packer(sizes, counts, bins, 0).pack()]
+    # A machine that costs more than everything found so far is no part of anything cheaper.
+    bins = [one for one in bins if one.price <= _price(found[0])]
+    tries = range(1, _TRIES if sum(counts) <= _FEW else 2)
+    found += [Packer(sizes, counts, bins, number).pack() for number in tries]
+    if alike := one_shape(sizes, counts, bins):
+        found.append(alike)
+    return min(found, key=_price), left
+
+
+def _price(found: Found) -> float:
+    """Return what machines cost; of those whose price is not known, how many they are."""
+    prices = ((offer.usd_per_hour, count) for (offer, _), count in found.items())
     return sum((1.0 if price is None else price) * count for price, count in prices)
 
 
-def _occupy(room: Room, demands: Sequence[Demand], counts: list[int]) -> None:
-    """Take the runs away, in their order, that find room."""
-    free = (round(room.cpu * 1000), room.memory, room.gpu)
-    for place, demand in enumerate(demands):
-        if counts[place] and demand.allows(room.offer):
-            some = _times(demand.size, free, counts[place])
-            counts[place] -= some
-            free = _less(free, demand.size, some)
-
-
-class _Bin:
-    """One type of machine, and which demands may use it."""
-
-    def __init__(self, offer: Offer, sizes: Sequence[Size], usable: list[int]) -> None:
-        self.offer = offer
-        self.size: Size = (round(offer.cpu * 1000), offer.memory, offer.gpu)
-        self.price = 1.0 if offer.usd_per_hour is None else offer.usd_per_hour
-        self.usable = usable
-        inverse = [1 / amount if amount else 0.0 for amount in self.size]
-        self.shares = {
-            place: tuple(part * one for part, one in zip(sizes[place], inverse, strict=True))
-            for place in usable
-        }
-        self.orders: list[list[int]] = []
-
-    def rank(self, worth: Sequence[float]) -> None:
-        """Note the orders in which it is worth trying to fill the machine."""
-        shares = self.shares
-        keys: list[Callable[[int], float]] = [
-            lambda place: worth[place],
-            lambda place: worth[place] / max(*shares[place], 1e-9),
-            lambda place: worth[place] / max(sum(shares[place]), 1e-9),
-        ]
-        self.orders = [sorted(self.usable, key=lambda place: -key(place)) for key in keys]
-
-
-class _Packer:
-    """Packs runs into machines that are to be started.
-
-    Parameters
-    ----------
-    demands : sequence of Demand
-    counts : sequence of int
-        How many runs of each have no place.
-    offers : iterable of Offer
-    number : int
-        Of the try: in odd ones a run's worth counts only those like it that wait, and after
-        the first two worths are a little off.
-    """
-
-    def __init__(
-        self, demands: Sequence[Demand], counts: Sequence[int], offers: Iterable[Offer], number: int
-    ) -> None:
-        self.counts = list(counts)
-        self._alike = number % 2 == 1
-        self._sizes = [demand.size for demand in demands]
-        self._bins = [self._bin(offer, demands) for offer in _undominated(offers, demands)]
-        self._bins = [one for one in self._bins if one.usable]
-        chance = random.Random(number)
-        off = _OFF if number > 1 else 0.0
-        self._worth = [
-            self._alone(place) * (1 + off * chance.uniform(-1, 1)) for place in range(len(demands))
-        ]
-        for one in self._bins:
-            one.rank(self._worth)
-
-    def pack(self) -> list[Launch]:
-        """Return the launches, the best value first."""
-        found: dict[tuple[Offer, tuple[tuple[int, int], ...]], int] = {}
-        heap = [(-float("inf"), number) for number in range(len(self._bins))]
-        while heap:
-            _, number = heapq.heappop(heap)
-            one = self._bins[number]
-            value, pattern = self._best(one)
-            if not pattern:
-                continue
-            # What is left only gets worse, so an older value that is lower need not be renewed.
-            if heap and value < -heap[0][0]:
-                heapq.heappush(heap, (-value, number))
-                continue
-            some = min(self.counts[place] // runs for place, runs in pattern.items())
-            for place, runs in pattern.items():
-                self.counts[place] -= runs * some
-            key = (self._cheapest(one, pattern), tuple(sorted(pattern.items())))
-            found[key] = found.get(key, 0) + some
-            heapq.heappush(heap, (-value, number))
-        return [Launch(offer, count, runs) for (offer, runs), count in found.items()]
-
-    def _bin(self, offer: Offer, demands: Sequence[Demand]) -> _Bin:
-        whole = (round(offer.cpu * 1000), offer.memory, offer.gpu)
+def _bins(demands: Sequence[Demand], sizes: Sequence[Size], offers: Iterable[Offer]) -> list[Bin]:
+    rules = list(dict.fromkeys(demand.allows for demand in demands))
+    numbers = {rule: number for number, rule in enumerate(rules)}
+    rule_of = [numbers[demand.allows] for demand in demands]
+    bins = []
+    for offer, allowed in undominated(offers, rules):
+        whole = size(offer.cpu, offer.memory, offer.gpu)
         usable = [
             place
-            for place, demand in enumerate(demands)
-            if self.counts[place] and _times(demand.size, whole, 1) and demand.allows(offer)
+            for place, need in enumerate(sizes)
+            if allowed[rule_of[place]] and times(need, whole, 1)
         ]
-        return _Bin(offer, self._sizes, usable)
-
-    def _alone(self, place: int) -> float:
-        """Return what a run costs where it shares a machine only with others like it."""
-        bins = (one for one in self._bins if place in one.shares)
-        size, count = self._sizes[place], self.counts[place] if self._alike else 10**9
-        prices = (one.price / _times(size, one.size, count) for one in bins)
-        return min(prices, default=0.0)
-
-    def _best(self, one: _Bin) -> tuple[float, Pattern]:
-        """Return the most valuable way to fill one machine, and its worth per dollar."""
-        patterns = [self._fill(one, order) for order in one.orders]
-        patterns.append(self._fill_evenly(one))
-        worth = [self._sum(pattern) for pattern in patterns]
-        best = max(range(len(patterns)), key=worth.__getitem__)
-        return worth[best] / max(one.price, 1e-9), patterns[best]
-
-    def _sum(self, pattern: Pattern) -> float:
-        return sum(self._worth[place] * runs for place, runs in pattern.items())
-
-    def _fill(self, one: _Bin, order: Sequence[int]) -> Pattern:
-        """Fill a machine in a given order."""
-        free, found = one.size, {}
-        for place in order:
-            count = self.counts[place]
-            if count and (some := _times(self._sizes[place], free, count)):
-                found[place] = some
-                free = _less(free, self._sizes[place], some)
-        return found
-
-    def _fill_evenly(self, one: _Bin) -> Pattern:
-        """Fill a machine with what makes the best use of what it still has plenty of."""
-        free, found = one.size, dict[int, int]()
-        left = {place: self.counts[place] for place in one.usable if self.counts[place]}
-        while left:
-            scarce = [
-                1 - have / whole + _EVEN if whole else 0.0
-                for have, whole in zip(free, one.size, strict=True)
-            ]
-            best, most = -1, -1.0
-            cpu, memory, gpu = free
-            for place in list(left):
-                size = self._sizes[place]
-                if size[0] > cpu or size[1] > memory or size[2] > gpu:
-                    del left[place]
-                    continue
-                a, b, c = one.shares[place]
-                use = a * scarce[0] + b * scarce[1] + c * scarce[2]
-                value = self._worth[place] / max(use, 1e-9)
-                if value > most:
-                    best, most = place, value
-            if best < 0:
-                break
-            some = max(1, _times(self._sizes[best], free, left[best]) // 2)
-            found[best] = found.get(best, 0) + some
-            free = _less(free, self._sizes[best], some)
-            left[best] -= some
-            if not left[best]:
-                del left[best]
-        return found
-
-    def _cheapest(self, one: _Bin, pattern: Pattern) -> Offer:
-        """Return the cheapest offer that holds what is to be on the machine."""
-        need = [
-            sum(self._sizes[place][dimension] * runs for place, runs in pattern.items())
-            for dimension in range(3)
-        ]
-        holding = (
-            other
-            for other in self._bins
-            if all(n <= have for n, have in zip(need, other.size, strict=True))
-            and all(place in other.shares for place in pattern)
-        )
-        return min(holding, key=lambda other: _order(other.offer), default=one).offer
+        if usable:
+            bins.append(Bin(offer, sizes, usable))
+    return bins
 
 
-def _undominated(offers: Iterable[Offer], demands: Sequence[Demand]) -> list[Offer]:
-    """Drop offers for which another one has as much of everything, is allowed wherever they
-    are, and costs no more.
-    """
-    kept: dict[tuple[bool, ...], list[Offer]] = {}
-    for offer in sorted(offers, key=_order):
-        allowed = tuple(demand.allows(offer) for demand in demands)
-        others = (
-            other
-            for wider, group in kept.items()
-            if all(a or not b for a, b in zip(wider, allowed, strict=True))
-            for other in group
-        )
-        if not any(_covers(other, offer) for other in others):
-            kept.setdefault(allowed, []).append(offer)
-    return sorted((offer for group in kept.values() for offer in group), key=_order)
+def _refill(
+    rooms: Sequence[Room],
+    demands: Sequence[Demand],
+    sizes: Sequence[Size],
+    bins: Sequence[Bin],
+    first: Filled,
+) -> Filled:
+    """Return what is held where if large runs come first, unless that leaves more to pay for."""
+    costs = [alone(place, sizes[place], bins, 10**9) for place in range(len(demands))]
+    large = sorted(range(len(demands)), key=lambda place: (-costs[place], place))
+    second = _fill(rooms, demands, sizes, large)
+
+    def cost(found: Filled) -> float:
+        return sum(left * one for left, one in zip(found[0], costs, strict=True))
+
+    return second if cost(second) < cost(first) else first
 
 
-def _order(offer: Offer) -> tuple[float, float, int, str, str]:
-    price = 0.0 if offer.usd_per_hour is None else offer.usd_per_hour
-    return price, -offer.cpu, -offer.memory, offer.layer, offer.type
+def _fill(
+    rooms: Sequence[Room], demands: Sequence[Demand], sizes: Sequence[Size], line: Sequence[int]
+) -> Filled:
+    """Return how many runs find no room, and which ones are held where."""
+    counts = [demand.count for demand in demands]
+    places = {demand.key: place for place, demand in enumerate(demands) if demand.key}
+    free = [size(room.cpu, room.memory, room.gpu) for room in rooms]
+    held = [dict[int, int]() for _ in rooms]
 
+    def hold(number: int, place: int, most: int) -> None:
+        some = times(sizes[place], free[number], min(counts[place], most))
+        if some:
+            counts[place] -= some
+            free[number] = less(free[number], sizes[place], some)
+            held[number][place] = held[number].get(place, 0) + some
 
-def _covers(other: Offer, offer: Offer) -> bool:
-    return other.cpu >= offer.cpu and other.memory >= offer.memory and other.gpu >= offer.gpu
-
-
-def _times(size: Size, free: Size, most: int) -> int:
-    """Return how often a size fits, up to a number."""
-    cpu, memory, gpu = size
-    some = min(free[0] // cpu, free[1] // memory, most)
-    return min(some, free[2] // gpu) if gpu else some
-
-
-def _less(free: Size, size: Size, times: int) -> Size:
-    return free[0] - size[0] * times, free[1] - size[1] * times, free[2] - size[2] * times
+    for number, room in enumerate(rooms):
+        for key, runs in room.meant:
+            if key in places:
+                hold(number, places[key], runs)
+    for number, room in enumerate(rooms):
+        for place in line:
+            if counts[place] and demands[place].allows(room.offer):
+                hold(number, place, counts[place])
+    return counts, tuple(tuple(sorted(runs.items())) for runs in held)

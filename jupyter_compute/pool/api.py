@@ -117,7 +117,9 @@ class _Runs(_Streaming):
         self.finish(json.dumps({"runs": self.pool.runs.newest(limit)}))
 
     async def post(self) -> None:
-        run = self.pool.submit(read_spec(self.body()))
+        spec = read_spec(self.body())
+        await self.pool.hear(spec.layer)
+        run = self.pool.submit(spec)
         if self.get_query_argument("follow", "1") == "0":
             self.finish(json.dumps({"id": run.id}))
             return
@@ -174,8 +176,8 @@ class _Status(Handler):
 class _Layers(Handler):
     keeps_alive = False
 
-    def get(self) -> None:
-        self.finish(json.dumps(self.pool.layers()))
+    async def get(self) -> None:
+        self.finish(json.dumps(await self.pool.layers()))
 
 
 class _Cost(Handler):
@@ -185,8 +187,10 @@ class _Cost(Handler):
 
 
 class _Plan(Handler):
-    def post(self) -> None:
-        self.finish(json.dumps(self.pool.plan(read_plan(self.body()))))
+    async def post(self) -> None:
+        ask = read_plan(self.body())
+        await self.pool.hear(ask.layer)
+        self.finish(json.dumps(self.pool.plan(ask)))
 
 
 class _Stop(Handler):

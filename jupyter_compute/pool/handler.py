@@ -40,6 +40,9 @@ class Pool(Protocol):
     stored: Stored
     transfers: Transfers
 
+    async def hear(self, layer: str) -> None:
+        """Learn what a layer offers; `AskError` if there is none, or it cannot be used."""
+
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run; `AskError` if it cannot be satisfied."""
 
@@ -52,7 +55,7 @@ class Pool(Protocol):
     def status(self) -> Mapping[str, Any]:
         """Return machines and active runs."""
 
-    def layers(self) -> Mapping[str, Any]:
+    async def layers(self) -> Mapping[str, Any]:
         """Return every layer with its offers."""
 
     def costs(self, since: float, by: str) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from jupyter_compute.policy import chaos
 from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
+from jupyter_compute.policy.where import where_of
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
@@ -197,7 +198,7 @@ class Life:
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
         for run in list(self.active.values()):
-            if not run.waits or run.spec.layer != layer:
+            if not run.waits or where_of(run.spec).layers != (layer,):
                 continue
             if run.spec.map:
                 self.maps.fail(run, died("start", message))
@@ -250,7 +251,7 @@ class Life:
         if run.spec.map:
             self.maps.begin(run)
             return
-        self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory)
+        self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.needs(run.memory))
         self.maps.make_room()
 
     def _started(self, run: Run) -> None:

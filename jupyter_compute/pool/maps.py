@@ -274,7 +274,7 @@ class Maps:
         crew.lanes[lane.id] = lane
         run.attempt = crew.opened
         spec = run.attempt_spec() | {"attempt": lane.id, "memory": memory}
-        self._executor.submit(lane.id, json.dumps(spec), run.cpu, memory)
+        self._executor.submit(lane.id, json.dumps(spec), run.needs(memory))
         self.make_room()
 
     def _started(self, crew: Crew, lane: Lane, shown: list[Event]) -> None:

@@ -23,6 +23,7 @@ from jupyter_compute.errors import TransferError
 from jupyter_compute.layers.base import Store, Upload
 from jupyter_compute.model import Clock
 from jupyter_compute.policy import cargo
+from jupyter_compute.policy.where import Needs, Waiting
 from jupyter_compute.pool.depot import Depot
 from jupyter_compute.pool.executor import Executor, Listener
 from jupyter_compute.pool.trip import FAILURES, Trip, ended, unreachable
@@ -89,7 +90,7 @@ class Transfers:
 
     # for the life of runs ---------------------------------------------------------
 
-    def submit(self, attempt: str, spec: str, cpu: float, memory: int) -> None:
+    def submit(self, attempt: str, spec: str, needs: Needs) -> None:
         """Queue the attempt; it waits for kept values that must come here first."""
         found = json.loads(spec)
         depot = self._depot(found["layer"])
@@ -100,7 +101,7 @@ class Transfers:
             sent = spec
             if depot is not None:
                 sent = self._pack(attempt, found, entries, depot)
-            self._executor.submit(attempt, sent, cpu, memory)
+            self._executor.submit(attempt, sent, needs)
 
         if first:
             self._held[attempt] = asyncio.ensure_future(self._hold(attempt, first, go))
@@ -121,8 +122,8 @@ class Transfers:
         if trip is not None and action in {"interrupt", "kill"}:
             trip.stop()
 
-    def demand(self) -> int:
-        """Return how many attempts wait for a machine."""
+    def demand(self) -> Sequence[Waiting]:
+        """Return what waits for a machine."""
         return self._executor.demand()
 
     def why_waiting(self, attempt: str) -> str:
@@ -203,6 +204,10 @@ class Transfers:
     def sampled(self, machine: str, sample: Mapping[str, Any]) -> None:
         """Pass on what a machine and its attempts use."""
         self._listener.sampled(machine, sample)
+
+    def noticed(self, machine: str, at: float) -> None:
+        """Pass on that the machine will be taken away."""
+        self._listener.noticed(machine, at)
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
 from broken_lines import Line
 from buckets import NAME, Server, server  # noqa: F401 - a fixture
-
 from jupyter_compute import parts
 from jupyter_compute.blobs import hash_of
 from jupyter_compute.layers.bucket import Bucket

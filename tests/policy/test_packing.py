@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.packing import Demand, Packing, Room, pack
 
 GB = 10**9
+PRICES = {"a": 0.3, "b": 0.2, "c": 0.1, "d": 0.35}
 
 
 def offer(name: str, cpu: float, memory: int, price: float | None, gpu: int = 0) -> Offer:
@@ -58,29 +61,31 @@ ROOMS = st.lists(
 
 def types(packing: Packing) -> dict[str, int]:
     found: dict[str, int] = {}
-    for launch in packing.launches:
-        found[launch.offer.type] = found.get(launch.offer.type, 0) + launch.count
+    for order in packing.orders:
+        found[order.offer.type] = found.get(order.offer.type, 0) + order.count
     return found
 
 
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60)
 @given(demands=DEMANDS, offers=OFFERS, rooms=ROOMS)
 def test_every_run_has_a_place_that_holds_it_or_no_offer_does(
     demands: list[Demand], offers: list[Offer], rooms: list[Room]
 ) -> None:
     packing = pack(demands, offers, rooms)
     placed = [0] * len(demands)
-    for launch in packing.launches:
-        assert launch.count > 0
-        assert launch.offer in offers
+    for order in packing.orders:
+        assert order.count > 0
+        assert order.offer in offers
         for need, has in (
-            (sum(demands[place].cpu * runs for place, runs in launch.runs), launch.offer.cpu),
-            (sum(demands[place].memory * runs for place, runs in launch.runs), launch.offer.memory),
-            (sum(demands[place].gpu * runs for place, runs in launch.runs), launch.offer.gpu),
+            (sum(demands[place].cpu * runs for place, runs in order.runs), order.offer.cpu),
+            (sum(demands[place].memory * runs for place, runs in order.runs), order.offer.memory),
+            (sum(demands[place].gpu * runs for place, runs in order.runs), order.offer.gpu),
         ):
             assert need <= has + 1e-9
-        for place, runs in launch.runs:
+        for place, runs in order.runs:
             assert runs > 0
-            placed[place] += runs * launch.count
+            placed[place] += runs * order.count
     for place, demand in enumerate(demands):
         left = packing.left[place]
         assert placed[place] + packing.held[place] + left == demand.count
@@ -93,6 +98,8 @@ def test_every_run_has_a_place_that_holds_it_or_no_offer_does(
         assert (left == 0) or not fitting
 
 
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60)
 @given(demands=DEMANDS, offers=OFFERS)
 def test_no_run_costs_more_than_a_machine_of_its_own(
     demands: list[Demand], offers: list[Offer]
@@ -111,6 +118,52 @@ def test_no_run_costs_more_than_a_machine_of_its_own(
     assert cost <= alone + 1e-9
 
 
+def one_shape(demands: list[Demand], shape: Offer) -> float | None:
+    """Return the price of first fit decreasing into machines of one type; None if it cannot."""
+
+    def share(demand: Demand) -> float:
+        gpu = demand.gpu / shape.gpu if demand.gpu and shape.gpu else 0
+        return max(demand.cpu / shape.cpu, demand.memory / shape.memory, gpu)
+
+    free: list[tuple[float, int, int]] = []
+    for demand in sorted(demands, key=share, reverse=True):
+        need = demand.cpu, demand.memory, demand.gpu
+        if any(n > has for n, has in zip(need, (shape.cpu, shape.memory, shape.gpu), strict=True)):
+            return None
+        for _ in range(demand.count):
+            room = next(
+                (r for r in free if all(n <= f + 1e-9 for n, f in zip(need, r, strict=True))), None
+            )
+            if room is None:
+                room = shape.cpu, shape.memory, shape.gpu
+            else:
+                free.remove(room)
+            free.append((room[0] - need[0], room[1] - need[1], room[2] - need[2]))
+    return len(free) * (shape.usd_per_hour or 0.0)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60)
+@given(demands=DEMANDS, offers=OFFERS)
+def test_never_dearer_than_machines_that_are_all_alike(
+    demands: list[Demand], offers: list[Offer]
+) -> None:
+    offers = [o for o in offers if o.usd_per_hour is not None]
+    prices = [price for o in offers if (price := one_shape(demands, o)) is not None]
+    cost = pack(demands, offers).usd_per_hour
+    assert cost is not None
+    assert cost <= min(prices, default=cost) + 1e-9
+
+
+def test_the_same_type_in_many_zones_is_the_cheapest_one() -> None:
+    zones = [replace(LARGE, zone=zone, spot=True, usd_per_hour=usd) for zone, usd in PRICES.items()]
+    (order,) = pack([Demand(8, 30 * GB, 0, 5)], [LARGE, *zones]).orders
+    assert (order.offer.zone, order.offer.spot, order.count) == ("c", True, 5)
+    equal = replace(LARGE, spot=True)
+    (order,) = pack([Demand(8, 30 * GB, 0, 5)], [equal, LARGE]).orders
+    assert not order.offer.spot, "at the same price nobody wants one that can be taken away"
+
+
 def test_machines_that_are_there_are_filled_first() -> None:
     packing = pack([Demand(2, 8 * GB, 0, 5)], [SMALL, LARGE], [Room(LARGE, 8, 32 * GB, 0)])
     assert packing.held == (4,)
@@ -118,8 +171,8 @@ def test_machines_that_are_there_are_filled_first() -> None:
 
 
 def test_nothing_is_started_for_nobody() -> None:
-    assert pack([], [SMALL]).launches == ()
-    assert pack([Demand(1, GB, 0, 2)], [SMALL], [Room(SMALL, 2, 8 * GB, 0)]).launches == ()
+    assert pack([], [SMALL]).orders == ()
+    assert pack([Demand(1, GB, 0, 2)], [SMALL], [Room(SMALL, 2, 8 * GB, 0)]).orders == ()
 
 
 def test_runs_that_complement_each_other_share_a_machine() -> None:
@@ -154,7 +207,7 @@ def test_what_is_not_allowed_is_not_used() -> None:
     nothing = pack(
         [Demand(1, GB, 0, 3, allows=lambda _: False)], [SMALL], [Room(LARGE, 8, 32 * GB, 0)]
     )
-    assert (nothing.launches, nothing.held, nothing.left) == ((), (0,), (3,))
+    assert (nothing.orders, nothing.held, nothing.left) == ((), (0,), (3,))
 
 
 @pytest.mark.parametrize("count", [1, 7, 40])

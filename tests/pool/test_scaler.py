@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
 
 from jupyter_compute.layers.local import LocalLayer
 from jupyter_compute.model import Offer, SystemClock
 from jupyter_compute.policy.lifecycle import Timers
+from jupyter_compute.policy.where import Needs, Waiting, Where
 from jupyter_compute.pool.scaler import Scaler
 
 BROKEN = [sys.executable, "-c", "raise SystemExit(3)"]
@@ -23,8 +23,8 @@ class _Pool:
         self.messages: list[str] = []
         scaler.open("an invitation for {}".format, self.demand, self.give_up)
 
-    def demand(self) -> Mapping[str, int]:
-        return {"local": self.waiting}
+    def demand(self) -> list[Waiting]:
+        return [Waiting(Needs(Where("local"), 1, 1), 1, 0)] * self.waiting
 
     def give_up(self, layer: str, message: str) -> None:
         self.waiting = 0

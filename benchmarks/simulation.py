@@ -1,0 +1,204 @@
+"""Compare policies on a simulated day: ``python benchmarks/simulation.py``.
+
+Runs come for a day, machines take their time to boot, spot machines are taken away, and now and
+then there is no capacity. Compared are
+
+- ``packed, spot``: `jupyter_compute.policy.scaling`, which may use spot machines;
+- ``packed``: the same without;
+- ``one type, 5 min``: as many machines of one type as all waiting and running runs need by their
+  sums of CPUs and memory, ended when idle for as long as ours;
+- ``one type``: the same, where a machine that is not needed ends after three looks, one second
+  apart: what Dask's ``Adaptive`` does by default with the type that a user has to choose. The
+  type is the one that holds every ask and would serve them all cheapest.
+
+A run's wait is the time until its (last) start. Idle is the share of the paid CPU time in which
+no run had the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jupyter_compute.model import Offer
+from jupyter_compute.policy.failures import Failures
+from jupyter_compute.policy.offers import Allowance, Spot
+from jupyter_compute.policy.packing import Demand
+from jupyter_compute.policy.scaling import Limits, Machine, scale
+from packing import on_demand, with_spot
+from simulated_day import Chances, Policy, Run, World, demand
+
+_MOST = 1000
+_IDLE_S = 300.0
+
+
+class Packed:
+    """Our own policy, as the pool drives it."""
+
+    def __init__(self, offers: Sequence[Offer], spot: Spot) -> None:
+        self._offers = offers
+        self._allows = Allowance(frozenset({"ec2"}), spot=spot)
+        self._failures = Failures()
+        self._limits = Limits(machines=_MOST, idle_s=_IDLE_S)
+        self.slowest_s = 0.0
+
+    def look(self, world: World) -> float | None:
+        """Do what `scale` says."""
+        now = world.now
+        lines = sorted(world.pending.items(), key=lambda item: item[1][0].at)
+        demands = [
+            Demand(*shape, 0, len(line), self._allows, str(shape), now - line[0].at)
+            for shape, line in lines
+        ]
+        machines = [
+            Machine(
+                m.id,
+                m.offer,
+                "ready" if m.ready else "starting",
+                m.cpu if m.ready else m.offer.cpu,
+                m.memory if m.ready else m.offer.memory,
+                meant=() if m.ready else m.meant,
+                idle_s=None if m.idle_since is None else now - m.idle_since,
+            )
+            for m in world.machines.values()
+        ]
+        self._failures = self._failures.at(now)
+        begun = time.perf_counter()
+        scaling = scale(
+            demands,
+            machines,
+            self._offers,
+            self._limits,
+            now=now,
+            quiet_s=now - world.last_arrival,
+            failures=self._failures,
+        )
+        self.slowest_s = max(self.slowest_s, time.perf_counter() - begun)
+        for retirement in scaling.retirements:
+            world.end(retirement.machine)
+        short = sum(world.launch(intent.offers, intent.meant) for intent in scaling.intents)
+        if scaling.again_s is not None:
+            return scaling.again_s
+        return _next_look(world, again=bool(short or scaling.waits))
+
+    def refused(self, world: World, offer: Offer) -> None:
+        """Leave the offer alone for a while."""
+        self._failures = self._failures.refused("ec2", offer, "capacity", "", world.now, 0.5)
+
+
+class OneType:
+    """As many machines of one type as are needed by the sums of what is asked for."""
+
+    def __init__(self, offer: Offer, idle_s: float) -> None:
+        self._offer = offer
+        self._idle_s = idle_s
+
+    def look(self, world: World) -> float | None:
+        """Start what is missing, and end what is idle and not needed."""
+        shapes = [run.shape for m in world.machines.values() for run in m.runs.values()]
+        shapes += [run.shape for line in world.pending.values() for run in line]
+        cpu = sum(shape[0] for shape in shapes) / self._offer.cpu
+        memory = sum(shape[1] for shape in shapes) / self._offer.memory
+        wanted = min(math.ceil(max(cpu, memory)), _MOST)
+        free = [m for m in world.machines.values() if not m.runs]
+        if world.pending and not free and len(world.machines) < _MOST:
+            wanted = max(wanted, len(world.machines) + 1)  # the sums fit, the runs do not
+        missing = wanted - len(world.machines)
+        if missing > 0:
+            world.launch([self._offer], [()] * missing)
+        for machine in free[: max(-missing, 0)]:
+            since = machine.idle_since
+            if since is not None and world.now - since >= self._idle_s:
+                world.end(machine.id)
+        return _next_look(world, again=bool(world.pending), idle_s=self._idle_s)
+
+    def refused(self, world: World, offer: Offer) -> None:
+        """Try again at the next look."""
+
+
+def _next_look(world: World, again: bool, idle_s: float = _IDLE_S) -> float | None:
+    """Return when something is to be done although nothing happens."""
+    idle = [m.idle_since for m in world.machines.values() if m.idle_since is not None]
+    waits = [max(min(idle) + idle_s - world.now, 1.0)] if idle else []
+    return min([*waits, *([5.0] if again else [])], default=None)
+
+
+def best_type(runs: Sequence[Run], offers: Sequence[Offer]) -> Offer:
+    """Return the type that holds each ask and serves their sums cheapest."""
+    cpu, memory = max(r.shape[0] for r in runs), max(r.shape[1] for r in runs)
+    cpus, bytes_ = (
+        sum(r.shape[0] * r.took_s for r in runs),
+        sum(r.shape[1] * r.took_s for r in runs),
+    )
+
+    def cost(offer: Offer) -> float:
+        return (offer.usd_per_hour or 0.0) * max(cpus / offer.cpu, bytes_ / offer.memory)
+
+    fitting = [o for o in offers if o.cpu >= cpu and o.memory >= memory]
+    return min(fitting, key=lambda offer: (cost(offer), offer.type))
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bursts", type=int, default=40)
+    parser.add_argument("--singles", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    plain = on_demand()
+    runs = demand(options.seed, options.bursts, options.singles)
+    one = best_type(runs, plain)
+    policies: dict[str, Policy] = {
+        "packed, spot": Packed(with_spot(plain), "auto"),
+        "packed": Packed(plain, "never"),
+        "one type, 5 min": OneType(one, _IDLE_S),
+        "one type": OneType(one, 3.0),
+    }
+    print(f"{len(runs)} runs in a day; the one type is {one.type}")
+    print("  policy            cost     mean wait  95 %   idle   launches/run  most  lost  refused")
+    found = {}
+    for name, policy in policies.items():
+        found[name] = row = _simulate(name, policy, runs, options.seed)
+        print(_line(name, row, found["packed, spot"]))
+    if options.json:
+        options.json.write_text(json.dumps(found))
+
+
+def _simulate(name: str, policy: Policy, runs: Sequence[Run], seed: int) -> dict[str, float]:
+    begun = time.perf_counter()
+    world = World(runs, policy, Chances(), seed)
+    world.pass_time()
+    assert not world.machines, f"{name} left machines behind"
+    assert not world.pending, f"{name} left runs waiting"
+    return {
+        "usd": world.usd,
+        "wait_mean_s": statistics.mean(world.waited),
+        "wait_95_s": statistics.quantiles(world.waited, n=20)[-1],
+        "idle": 1 - world.used_cpu_s / world.paid_cpu_s,
+        "launches_per_run": world.launches / len(runs),
+        "most_machines": world.most,
+        "lost": world.lost,
+        "refusals": world.refusals,
+        "slowest_look_s": getattr(policy, "slowest_s", 0.0),
+        "took_s": time.perf_counter() - begun,
+    }
+
+
+def _line(name: str, row: dict[str, float], ours: dict[str, float]) -> str:
+    return (
+        f"  {name:16} ${row['usd']:7.2f} ({row['usd'] / ours['usd']:4.2f})  "
+        f"{row['wait_mean_s']:5.0f} s {row['wait_95_s']:5.0f} s  {row['idle']:5.0%}  "
+        f"{row['launches_per_run']:10.3f}  {row['most_machines']:5.0f} {row['lost']:5.0f} "
+        f"{row['refusals']:6.0f}   (simulated in {row['took_s']:.0f} s, "
+        f"slowest look {row['slowest_look_s'] * 1000:.0f} ms)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""How many machines there may be, and what they may cost. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from jupyter_compute.ask import format_money
+from jupyter_compute.model import Offer
+from jupyter_compute.policy.lifecycle import TIMERS
+
+__all__ = ["Limits", "Meter", "Spent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What there may be at most.
+
+    Parameters
+    ----------
+    machines : int or None
+        Of all layers together, those that start and drain included.
+    usd_per_hour : float or None
+        Likewise. Offers whose price is not known are not launched then.
+    idle_s : float
+        A machine on which nothing has run for this long ends.
+    of_layer : mapping
+        Machines of single layers; there is but one local one.
+    """
+
+    machines: int | None = None
+    usd_per_hour: float | None = None
+    idle_s: float = TIMERS.machine_idle_s
+    of_layer: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A machine that counts: its layer, dollars per hour or None, and whether it still starts."""
+
+    layer: str
+    usd_per_hour: float | None
+    starting: bool
+
+
+class Meter:
+    """Counts machines against the limits.
+
+    Parameters
+    ----------
+    limits : Limits
+    machines : iterable of Spent
+        Those that are there.
+    on_trial : callable
+        From a layer to whether only one machine may start there at a time.
+    """
+
+    def __init__(
+        self, limits: Limits, machines: Iterable[Spent], on_trial: Callable[[str], bool]
+    ) -> None:
+        self._limits = limits
+        self._on_trial = on_trial
+        self._all = 0
+        self._usd = 0.0
+        self._of_layer: dict[str, int] = {}
+        self._starting: dict[str, int] = {}
+        for machine in machines:
+            self._add(machine.layer, machine.usd_per_hour, 1, int(machine.starting))
+
+    def take(self, offer: Offer, count: int) -> tuple[int, str]:
+        """Count machines that are to be started.
+
+        Returns
+        -------
+        int
+            How many of them may be.
+        str
+            Why not all; empty if all may.
+        """
+        layer, limits = offer.layer, self._limits
+        bounds = [(count, "")]
+        if limits.machines is not None:
+            most = limits.machines
+            bounds.append((most - self._all, f"max-machines is {most}, and there are {self._all}"))
+        if layer in limits.of_layer:
+            most, there = limits.of_layer[layer], self._of_layer.get(layer, 0)
+            bounds.append((most - there, f"{layer} has at most {most}, and there are {there}"))
+        if limits.usd_per_hour is not None and offer.usd_per_hour:
+            left = limits.usd_per_hour - self._usd
+            why = (
+                f"machines may cost {format_money(limits.usd_per_hour)}/h, "
+                f"and {format_money(self._usd)}/h is running"
+            )
+            bounds.append((int(left / offer.usd_per_hour + 1e-9), why))
+        if self._on_trial(layer):
+            why = f"after failures {layer} starts one machine at a time until one has joined"
+            bounds.append((1 - self._starting.get(layer, 0), why))
+        fits, why = min(bounds, key=lambda bound: bound[0])
+        fits = max(fits, 0)
+        self._add(layer, offer.usd_per_hour, fits, fits)
+        return fits, why
+
+    def dearest(self, offer: Offer, count: int) -> float:
+        """Return what each of some machines that were taken may cost at most."""
+        if self._limits.usd_per_hour is None:
+            return float("inf")
+        left = max(self._limits.usd_per_hour - self._usd, 0.0)
+        return (offer.usd_per_hour or 0.0) + left / count
+
+    def reserve(self, offer: Offer, count: int, dearest: Offer) -> None:
+        """Count machines that were taken as those that they may become."""
+        self._usd += ((dearest.usd_per_hour or 0.0) - (offer.usd_per_hour or 0.0)) * count
+
+    def _add(self, layer: str, usd_per_hour: float | None, count: int, starting: int) -> None:
+        self._all += count
+        self._usd += (usd_per_hour or 0.0) * count
+        self._of_layer[layer] = self._of_layer.get(layer, 0) + count
+        self._starting[layer] = self._starting.get(layer, 0) + starting
