@@ -24,10 +24,12 @@ class Pool:
     def __init__(self, **answers: dict[str, Any]) -> None:
         self.answers = answers
         self.questions: list[Mapping[str, Any]] = []
+        self.asked = asyncio.Event()
         self.transfer: Transfer
 
     def ask(self, question: Mapping[str, Any]) -> None:
         self.questions.append(question)
+        self.asked.set()
         answer = self.answers.get(question["verb"])
         if answer is not None:
             loop = asyncio.get_running_loop()
@@ -57,7 +59,7 @@ def test_what_came_damaged_is_refused(tmp_path: Path) -> None:
 
 def test_a_refusal_is_passed_on(tmp_path: Path) -> None:
     pool = Pool(get={"refused": "the store answered AccessDenied"})
-    with pytest.raises(Failed, match="an input could not be .*AccessDenied") as failed:
+    with pytest.raises(Failed, match=r"an input could not be .*AccessDenied") as failed:
         asyncio.run(pool.fetch(tmp_path, ["0" * 32]))
     assert not failed.value.unreachable
 
@@ -66,7 +68,7 @@ def test_a_pool_that_is_silent_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "TIMERS", Timers(lost_machine_s=0.05))
-    with pytest.raises(Failed, match="did not say within 0.05 s") as failed:
+    with pytest.raises(Failed, match=r"did not say within 0\.05 s") as failed:
         asyncio.run(Pool().fetch(tmp_path, ["0" * 32]))
     assert failed.value.unreachable
 
@@ -78,8 +80,7 @@ def test_a_pool_that_says_wait_is_waited_for(
     pool = Pool()
 
     async def answer_late() -> None:
-        while not pool.questions:
-            await asyncio.sleep(0)
+        await pool.asked.wait()
         for _ in range(4):
             await asyncio.sleep(0.1)
             pool.transfer.answer(pool.questions[0]["number"], {"wait": True})

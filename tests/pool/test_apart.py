@@ -6,12 +6,13 @@ import contextlib
 import json
 import re
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
-from far import Far, far, session_far  # noqa: F401 - fixtures
 
 import services
+from far import Far
 from jupyter_compute import places
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.notebook import payload
@@ -67,7 +68,9 @@ def test_an_exception_comes_with_its_values(far: Far) -> None:
 
 
 def test_a_map_of_large_items_and_results(far: Far) -> None:
-    far.run("@remote\ndef f(a, n):\n    if n == 5: raise ValueError(np.full(50_000, n))\n    return a + n")
+    far.run(
+        "@remote\ndef f(a, n):\n    if n == 5: raise ValueError(np.full(50_000, n))\n    return a + n"
+    )
     far.run("parts = [np.full(30_000, float(i)) for i in range(12)]")
     assert far.run("[float(r[0]) for r in f.map(parts[:5], range(5))]").result == (
         "[0.0, 2.0, 4.0, 6.0, 8.0]"
@@ -91,7 +94,9 @@ def test_a_kept_value_is_brought_only_when_asked_for(far: Far) -> None:
     assert far.run("float(k.get()[7])").result == "7.0"
     assert here.has(buffer)
     far.run("one = k")
-    sums = far.run("@remote\ndef g(v, n):\n    return float(v.sum()) + n\nlist(g.map([k, k], [0, 1]))")
+    sums = far.run(
+        "@remote\ndef g(v, n):\n    return float(v.sum()) + n\nlist(g.map([k, k], [0, 1]))"
+    )
     assert sums.result == "[1999999000000.0, 1999999000001.0]"
 
 
@@ -200,7 +205,8 @@ def _size(far: Far, name: str) -> int:
 
 def _remembers(pid: int, secrets: list[bytes]) -> bool:
     """Tell whether a process has one of these in its memory."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+    own = Path(f"/proc/{pid}")
+    with (own / "maps").open() as maps, (own / "mem").open("rb", 0) as memory:
         for line in maps:
             span, rights, *_, name = line.split(maxsplit=5) + [""] * (6 - len(line.split()))
             if "rw" not in rights or name.startswith("/"):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_lines import Line
-from buckets import NAME, Server, server  # noqa: F401 - a fixture
 
+from broken_lines import Line
+from buckets import NAME, Server
 from jupyter_compute.blobs import Blobs
+from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.model import SystemClock
 from jupyter_compute.parts import Patience
@@ -79,7 +79,7 @@ class Bench:
             "payload": names[0],
             "blobs": names[1:],
         }
-        self.transfers.submit(attempt, json.dumps(spec), 1, 1)
+        self.transfers.submit(attempt, json.dumps(spec), object())  # type: ignore[arg-type]
         return names
 
     async def ask(self, attempt: str, verb: str, machine: str = "m", **about: Any) -> Any:
@@ -93,17 +93,6 @@ class Bench:
     def close(self) -> None:
         self.transfers.close()
         self.bucket._client.close()
-
-
-@pytest.fixture
-def line(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    own = Line(server.port)
-    for name, text in server.env.items():
-        monkeypatch.setenv(name, text)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{own.port}")
-    server.requests.clear()
-    yield own
-    own.close()
 
 
 def _run(test: Any, *arguments: Any, **options: Any) -> None:
@@ -120,7 +109,7 @@ def _run(test: Any, *arguments: Any, **options: Any) -> None:
 def test_small_blobs_travel_with_the_attempt(line: Line, server: Server, tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         names = bench.submit("r-1.1", b"small", b"x" * 70_000)
-        _, spec, *_ = await bench.ends.until("submit")
+        _, spec, _ = await bench.ends.until("submit")
         sent = json.loads(spec)
         inline = sent["cargo"]["inline"]
         assert cargo.unpack(inline[names[0]]) == (names[0], b"small")
@@ -199,6 +188,20 @@ def test_a_result_that_is_not_in_the_store_ends_the_attempt(line: Line, tmp_path
     _run(test, tmp_path)
 
 
+def test_a_layer_that_cannot_say_its_store_ends_the_run(line: Line, tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        def refuse(layer: str) -> None:
+            raise PoolError("AWS does not say which account this is")
+
+        bench.transfers._store_of = refuse
+        bench.submit("r-1.1", b"code")
+        assert bench.ends.calls == []  # the run is not taken on yet
+        _, events = await bench.ends.until("happened")
+        assert "which account" in events[0]["envelope"]["message"]
+
+    _run(test, tmp_path)
+
+
 def test_what_the_store_does_not_take_ends_a_run_before_it_has_a_machine(
     line: Line, tmp_path: Path
 ) -> None:
@@ -220,8 +223,7 @@ def test_what_a_withdrawn_attempt_needs_is_not_sent(line: Line, tmp_path: Path) 
         assert bench.transfers.moving("r-1.1") == "sending 0 B of 70 kB"
         depot = bench.transfers._depot("far")
         assert depot is not None
-        while not depot._sending._jobs:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it begins as soon as nothing else is to be done
         sending = next(iter(depot._sending._jobs.values()))
         bench.transfers.withdraw("r-1.1")
         async with asyncio.timeout(15):
