@@ -208,7 +208,11 @@ REFUSED = [
     (49, "--on zzz", "--on: 'zzz' is not a layer here; layers: ec2, fargate, local"),
     (49, "--provider ec2", f"'--provider' {UNKNOWN}; did you mean --on?"),
     (49, "--region us-east-1", f"'--region' {UNKNOWN}; %%remote --help lists them"),
-    (49, "--instance m99/huge", "--instance: 'm99/huge' is not a list of machine types; e.g."),
+    (
+        49,
+        "--instance m99/huge",
+        "--instance: 'm99/huge' is not a list of machine types; e.g. r7i.2xlarge,r7a.2xlarge",
+    ),
     (49, "--spot sometimes", "--spot: 'sometimes' is not auto, always or never; e.g. never"),
     (
         49,
