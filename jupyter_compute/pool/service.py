@@ -275,9 +275,10 @@ class Service:
             self._of(attempt).sampled(attempt, used)
 
     def noticed(self, machine: str, at: float) -> None:
-        """Give no new run to a machine that will be taken away."""
+        """Give no new run to a machine that will be taken away, and tell those on it."""
         self._engine.drain(machine)
         self._scaler.drain(machine)
+        self.machines.noticed(machine, at)
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""
