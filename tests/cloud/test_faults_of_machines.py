@@ -64,6 +64,11 @@ def notes(stream: services.Stream) -> str:
     return "\n".join(str(event.get(name, "")) for event in stream.events for name in named)
 
 
+def attempts(stream: services.Stream) -> int:
+    """Return how many attempts the events of a run tell of."""
+    return max(int(event.get("attempt", 1)) for event in stream.events)
+
+
 def since(cloud: Cloud, before: int) -> list[str]:
     """Return the states of the machines launched after so many."""
     return [machine["state"] for machine in cloud.sandbox.machines()[before:]]
@@ -82,7 +87,7 @@ def test_a_run_whose_machine_is_killed_is_rerun_on_another_one(
     assert "c5.large" in over["message"]
     assert "not counted as a retry" in over["next"]
     end = stream.until(kind="end")
-    assert (end["state"], end["attempt"]) == ("done", 2)
+    assert (end["state"], attempts(stream)) == ("done", 2)
     assert len(since(hasty, before)) == 2
     assert hasty.sandbox.machine(machine["id"])["state"] == "terminated"
 
@@ -99,7 +104,7 @@ def test_a_spot_machine_with_notice_gets_no_more_runs(hasty: Cloud, tmp_path: Pa
     assert len(hasty.alive()) == 2
     hasty.sandbox.ask("kill", machine=machine["id"])
     end = first.until(kind="end")
-    assert (end["state"], end["attempt"]) == ("done", 2)
+    assert (end["state"], attempts(first)) == ("done", 2)
     assert machine["id"] not in {left["id"] for left in hasty.alive()}
 
 
@@ -143,9 +148,7 @@ def test_launching_pauses_after_three_machines_that_do_not_boot(stopped: Cloud) 
     assert len(since(stopped, before)) == 3
 
 
-def test_a_service_that_is_killed_reruns_what_ran_elsewhere(
-    stopped: Cloud, tmp_path: Path
-) -> None:
+def test_a_service_that_is_killed_reruns_what_ran_elsewhere(stopped: Cloud, tmp_path: Path) -> None:
     before = len(stopped.sandbox.machines())
     stopped.begin(TIMERS)
     assert stopped.service is not None
@@ -156,7 +159,7 @@ def test_a_service_that_is_killed_reruns_what_ran_elsewhere(
     stopped.begin(TIMERS)
     again = services.Stream("GET", f"/v1/runs/{run}/events")
     end = again.until(kind="end")
-    assert (end["state"], end["attempt"]) == ("done", 2)
+    assert (end["state"], attempts(again)) == ("done", 2)
     wait(lambda: len(stopped.alive()) <= 1, 30)
     assert len(since(stopped, before)) == 2
     assert "the compute service ended while it ran" in notes(again)
