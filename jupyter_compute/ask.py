@@ -216,11 +216,11 @@ def parse_time(value: object, what: str = "timeout", longest: float = LONGEST_TI
     return number
 
 
-def parse_count(value: object, what: str = "retries") -> int:
-    """Return a whole number from 0 to 100."""
+def parse_count(value: object, what: str = "retries", most: int = MOST_RETRIES) -> int:
+    """Return a whole number from 0 to 100, or to another limit."""
     number = _number(value)
-    if number is None or not 0 <= number <= MOST_RETRIES or number != int(number):
-        refuse(what, value, f"is not a whole number from 0 to {MOST_RETRIES}", "e.g. 3")
+    if number is None or not 0 <= number <= most or number != int(number):
+        refuse(what, value, f"is not a whole number from 0 to {most}", "e.g. 3")
     return int(number)
 
 
@@ -250,6 +250,9 @@ class Ask:
     gpu_name : str
         Empty for any kind.
     layer : str
+    instances : tuple of str
+        The only machine types that will do; empty if any will.
+    spot : {"auto", "always", "never"}
     """
 
     cpu: float = 1.0
@@ -258,6 +261,8 @@ class Ask:
     gpu: int = 0
     gpu_name: str = ""
     layer: str = "local"
+    instances: tuple[str, ...] = ()
+    spot: str = "auto"
 
     def __str__(self) -> str:
         sizes = [format_memory(size) for size in (self.memory, self.memory_high) if size]

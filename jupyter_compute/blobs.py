@@ -102,6 +102,28 @@ class Blobs:
         self._write(name, memoryview(data).cast("B"))
         return name
 
+    def expect(self, name: str, nbytes: int) -> Path:
+        """Return where the content of a blob that comes from elsewhere is to be written first.
+
+        `arrived` then makes it a blob.
+
+        Raises
+        ------
+        OSError
+            If no directory has room (``errno.ENOSPC``).
+        """
+        for directory in self.directories:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            last = directory is self.directories[-1]
+            wanted = nbytes + _RESERVE if last else 2 * nbytes + _RESERVE
+            if shutil.disk_usage(directory).free >= wanted:
+                return directory / f"{name}.{secrets.token_hex(4)}"
+        raise _unstored(OSError(errno.ENOSPC, ""), self.directories[-1], nbytes)
+
+    def arrived(self, name: str, partial: Path) -> None:
+        """Make a blob of the file that `expect` named."""
+        partial.rename(partial.with_name(name))
+
     def open(self, name: str) -> memoryview:
         """Return the blob's bytes as a private, writable map: changes stay in this process."""
         with self._file(name) as file:

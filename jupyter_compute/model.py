@@ -125,6 +125,10 @@ class RunSpec:
         Key under which its result is looked up and recorded; empty if it is not to be.
     chaos : str
         The failure that its first attempt rehearses (`policy.chaos`); empty if none.
+    instances : tuple of str
+        The only machine types that will do; empty if any will.
+    spot : {"auto", "always", "never"}
+        Whether it may be on a spot machine.
     """
 
     name: str
@@ -150,6 +154,8 @@ class RunSpec:
     kept: tuple[str, ...] = ()
     cache: str = ""
     chaos: str = ""
+    instances: tuple[str, ...] = ()
+    spot: str = "auto"
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -161,7 +167,7 @@ class RunSpec:
         fields = dict(wire)
         retry = dict(fields.pop("retry", {}))
         retry["retry_on"] = tuple(retry.get("retry_on", RetryRule().retry_on))
-        for name in ("blobs", "preload", "given", "kept"):
+        for name in ("blobs", "preload", "given", "kept", "instances"):
             fields[name] = tuple(fields.get(name, ()))
         return cls(retry=RetryRule(**retry), **fields)
 
@@ -191,6 +197,8 @@ class Offer:
         The processors, as `platform.machine` calls them; empty for this computer's own.
     on_request : bool
         True if only asks that name the type may use it.
+    sandbox : bool
+        True if it is of a rehearsal: nothing of what it is said to cost has to be paid.
     """
 
     layer: str
@@ -206,6 +214,12 @@ class Offer:
     gpu_name: str = ""
     arch: str = ""
     on_request: bool = False
+    sandbox: bool = False
+
+    @property
+    def label(self) -> str:
+        """How users read it: ``"r7i.2xlarge spot"``."""
+        return f"{self.type}{' spot' if self.spot else ''}{' (sandbox)' if self.sandbox else ''}"
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

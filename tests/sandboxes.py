@@ -34,6 +34,7 @@ class Sandbox:
         self.home = home
         with home.entered():
             self.state, _ = start.up(Settings(**{"boot_delay_s": 0.0, **settings}))
+        self._clients: dict[tuple[str, str], Any] = {}
         self.environment: dict[str, str] = self.state["environment"]
 
     @contextlib.contextmanager
@@ -46,6 +47,12 @@ class Sandbox:
 
     def client(self, service: str, **config: Any) -> Any:
         """Return a real boto3 client of the sandbox, which does not retry by itself."""
+        key = (service, repr(sorted(config.items())))
+        if key not in self._clients:
+            self._clients[key] = self._make(service, config)
+        return self._clients[key]
+
+    def _make(self, service: str, config: dict[str, Any]) -> Any:
         session = boto3.Session(
             self.environment["AWS_ACCESS_KEY_ID"],
             self.environment["AWS_SECRET_ACCESS_KEY"],
@@ -57,6 +64,20 @@ class Sandbox:
             endpoint_url=self.state["endpoint"],
             config=Config(**{"retries": retries, **config}),
         )
+
+    def run(self, **more: Any) -> list[dict[str, Any]]:
+        """Launch instances, and return what AWS says of them; one small one by default."""
+        asked = {
+            "ImageId": self.state["image"],
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "InstanceType": "c5.large",
+            "MaxCount": 1,
+            "MinCount": 1,
+            "UserData": SCRIPT,
+            **more,
+        }
+        made: list[dict[str, Any]] = self.client("ec2").run_instances(**asked)["Instances"]
+        return made
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Turn a knob."""
@@ -92,6 +113,8 @@ class Sandbox:
 
     def close(self) -> None:
         """End it; fail if a process is left."""
+        for client in self._clients.values():
+            client.close()
         with self.home.entered():
             start.down()
         left = marked_processes(self.home.path)

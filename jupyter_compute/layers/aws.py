@@ -13,8 +13,11 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from jupyter_compute import places, settings
+from jupyter_compute.layers.base import Store
+from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.layers.refusals import CallFailed, translate
 
 __all__ = ["LAUNCH_TAG", "NAME", "OWNER_TAG", "Account", "borrowed", "installation", "tags"]
@@ -79,6 +82,7 @@ class Account:
         self._lock = threading.RLock()
         self._number = ""
         self._session: Any = None
+        self._store: Store | None = None
         self._clients: dict[tuple[str, str], Any] = {}
 
     @property
@@ -105,6 +109,12 @@ class Account:
         """
         chosen = settings.get("layers.aws.region") or borrowed("ec2.region")
         return str(chosen or self._boto().region_name or "")
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether this is not AWS, but a sandbox on this computer."""
+        host = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname or ""
+        return host == "localhost" or host.startswith("127.")
 
     @property
     def number(self) -> str:
@@ -170,16 +180,28 @@ class Account:
             for page in self._client(service, "other").get_paginator(operation).paginate(**request):
                 yield from page.get(key, ())
 
-    def presigner(self) -> Any:
-        """Return the S3 client, for signing addresses.
+    def store(self) -> Store:
+        """Return the bucket through which inputs and results travel.
 
         Raises
         ------
         CallFailed
-            If there is no region, or the configuration of boto3 cannot be read.
+            If AWS does not say which account this is.
         """
-        with self._translated("s3", "presign"):
-            return self._client("s3", "other")
+        with self._lock:
+            if self._store is None:
+                self._store = Bucket(self.bucket, self.region, session=self._boto)
+            return self._store
+
+    def missing_store(self) -> str:
+        """Return why the bucket cannot be used, or nothing if it can."""
+        try:
+            self.call("s3", "head_bucket", Bucket=self.bucket)
+        except CallFailed as failure:
+            if failure.code in {"404", "NoSuchBucket", "NotFound"}:
+                return f"there is no bucket '{self.bucket}' (run `jupyter compute setup aws`)"
+            raise
+        return ""
 
     def check_credentials(self) -> None:
         """Ensure that there are credentials, without asking AWS whether they are good.

@@ -7,13 +7,16 @@ for it, so that whatever comes of it can be found by the launch's id.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from jupyter_compute.model import Offer
+from jupyter_compute.parts import Patience
 
 __all__ = [
+    "Apart",
     "Boot",
     "Introducing",
     "Launch",
@@ -22,6 +25,8 @@ __all__ = [
     "Machine",
     "Refusal",
     "Rehearsing",
+    "Store",
+    "Upload",
 ]
 
 
@@ -33,9 +38,9 @@ class Boot:
     ----------
     url : str
         Where machines join, ``https://HOST:PORT``.
-    pin : str
-        SHA-256 of the certificate of the pool's authority (DER), 64 hexadecimal digits.
-        Whoever answers at the address must prove to belong to it.
+    authority : str
+        Certificate of the pool's authority (PEM): whoever answers at the address must show
+        one that it has signed.
     token : str
         Exchanged for a certificate once per machine, and worthless after a few minutes.
     lifetime_s : float
@@ -43,7 +48,7 @@ class Boot:
     """
 
     url: str
-    pin: str
+    authority: str
     token: str
     lifetime_s: float = 86400.0
 
@@ -195,11 +200,17 @@ class Layer(Protocol):
 class Introducing(Protocol):
     """A layer that hands the invitation to its machines itself, through a pipe."""
 
-    def introduce(self, machine_id: str, invitation: str) -> None:
+    def introduce(self, machine_id: str, invite: Callable[[str], str]) -> None:
         """Hand a launched machine the line that lets it join the scheduler.
 
-        The invitation holds a key: it must reach nobody but the machine. Does nothing for
-        a machine that is gone, or that has it already.
+        Does nothing for a machine that is gone, or that has it already.
+
+        Parameters
+        ----------
+        machine_id : str
+        invite : callable
+            From the machine's id to its invitation, which holds a key: it must reach nobody
+            but the machine.
         """
 
 
@@ -209,3 +220,78 @@ class Rehearsing(Protocol):
 
     def lose(self, machine_id: str) -> None:
         """Kill a machine at once and without notice. One that is gone stays so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """How somebody without credentials puts an object into a store.
+
+    Parameters
+    ----------
+    urls : tuple of str
+        Where to put each part, in order; a single one takes it whole.
+    headers : mapping of str to str
+        What to send along with each.
+    part_bytes : int
+        The size of each part but the last.
+    id : str
+        What `Store.complete` needs to know; empty for an object that goes whole.
+    """
+
+    urls: tuple[str, ...]
+    headers: Mapping[str, str]
+    part_bytes: int
+    id: str = ""
+
+
+class Store(Protocol):
+    """An object store for blobs, each named by the hash of its content.
+
+    Calls block, may come from any thread, and try again by themselves for a while. All raise
+    `parts.Broken` if the store cannot be reached now, `parts.Refused` if it does not want to.
+    An object that is there is never changed, and stays for at least some days since it was
+    put there, or touched.
+    """
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None if there is none. One that is old is touched."""
+
+    def upload(self, name: str, path: Path, patience: Patience) -> None:
+        """Put a file there, in parts if it is large."""
+
+    def download(self, name: str, path: Path, nbytes: int, patience: Patience) -> None:
+        """Write an object to a new file.
+
+        Raises
+        ------
+        parts.Damaged
+            If it is not what its name says.
+        parts.Full, parts.Unreachable, parts.Dropped
+            In each case nothing is left of the file.
+        """
+
+    def get_url(self, name: str) -> str:
+        """Return where anybody can read the object for an hour, or less."""
+
+    def put_urls(self, name: str, nbytes: int) -> Upload:
+        """Return where anybody can put the object for an hour, or less."""
+
+    def renew(self, name: str, nbytes: int, upload_id: str) -> Upload:
+        """Return addresses for an upload in parts whose addresses have expired."""
+
+    def complete(self, name: str, upload_id: str, tags: Sequence[str]) -> None:
+        """Make an object of its parts; `tags` is what the store answered to each."""
+
+    def abort(self, name: str, upload_id: str) -> None:
+        """Drop the parts that have come."""
+
+    def delete(self, names: Collection[str]) -> None:
+        """Remove objects, if they are there."""
+
+
+@runtime_checkable
+class Apart(Protocol):
+    """A layer whose machines do not share this host's files: blobs go through a store."""
+
+    def store(self) -> Store:
+        """Return the store. It is equal each time, and nothing is asked of it yet."""

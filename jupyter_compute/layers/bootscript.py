@@ -1,7 +1,8 @@
 """What a machine in a cloud does when it starts: serve its pool, and end.
 
 The script is shown to whoever can read the machine's description, and to every process on
-it. It holds no secret: the token in it is good for a few minutes and for joining only.
+it. It holds no secret: the token in it is good for a few minutes and for joining only, and
+the address of the archive for an hour and for reading only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Boot
+from jupyter_compute.layers.stock import Archive
 from jupyter_compute.model import Offer
 
 __all__ = ["command", "user_data"]
@@ -28,17 +30,51 @@ _MACHINE = """\
 trap 'shutdown -h now' EXIT
 shutdown -h +{minutes}
 {variables}
-jupyter-compute-node --boot
+{install}jupyter-compute-node
 """
 
 _CONTAINER = """\
 {variables}
-exec timeout {seconds} jupyter-compute-node --boot
+{install}exec timeout {seconds} jupyter-compute-node
+"""
+
+_INSTALL = """\
+if ! command -v jupyter-compute-node >/dev/null; then
+  export HOME="${{HOME:-/root}}"
+  place=$(mktemp -d "${{TMPDIR:-/var/tmp}}/jupyter-compute.XXXXXX")
+  python3 -c {fetch} "$place/bundle.pyz" {url} {sha256} || exit 1
+  python3 "$place/bundle.pyz" "$place" || exit 1
+  export PATH="$place/env/bin:$PATH"
+fi
+"""
+
+_FETCH = """\
+import hashlib, sys, time, urllib.request
+path, url, digest = sys.argv[1:]
+for left in 3, 2, 1, 0:
+    try:
+        body = urllib.request.urlopen(url, timeout=60).read()
+        break
+    except OSError as error:
+        print("jupyter-compute: the list of packages cannot be fetched:", error, flush=True)
+        if not left:
+            sys.exit(1)
+        time.sleep(2)
+if hashlib.sha256(body).hexdigest() != digest:
+    sys.exit("jupyter-compute: the list of packages is not the one that was expected")
+open(path, "wb").write(body)
 """
 
 
-def user_data(boot: Boot, offer: Offer) -> str:
+def user_data(boot: Boot, offer: Offer, archive: Archive | None = None) -> str:
     """Return the script that EC2 runs on a machine at its first start.
+
+    Parameters
+    ----------
+    boot : Boot
+    offer : Offer
+    archive : Archive, optional
+        What a machine installs that has no ``jupyter-compute-node``.
 
     Raises
     ------
@@ -46,7 +82,9 @@ def user_data(boot: Boot, offer: Offer) -> str:
         If it is longer than EC2 takes.
     """
     minutes = math.ceil(boot.lifetime_s / 60)
-    text = _MACHINE.format(minutes=minutes, variables=_variables(boot, offer))
+    text = _MACHINE.format(
+        minutes=minutes, variables=_variables(boot, offer), install=_install(archive)
+    )
     if len(text.encode()) > _MOST_USER_DATA:
         raise PoolError(
             f"the start script of a machine has {len(text.encode())} bytes, "
@@ -55,8 +93,15 @@ def user_data(boot: Boot, offer: Offer) -> str:
     return text
 
 
-def command(boot: Boot, offer: Offer) -> list[str]:
+def command(boot: Boot, offer: Offer, archive: Archive | None = None) -> list[str]:
     """Return what a container runs.
+
+    Parameters
+    ----------
+    boot : Boot
+    offer : Offer
+    archive : Archive, optional
+        What a container installs that has no ``jupyter-compute-node``.
 
     Raises
     ------
@@ -64,7 +109,9 @@ def command(boot: Boot, offer: Offer) -> list[str]:
         If it is longer than ECS takes.
     """
     seconds = math.ceil(boot.lifetime_s)
-    text = _CONTAINER.format(seconds=seconds, variables=_variables(boot, offer))
+    text = _CONTAINER.format(
+        seconds=seconds, variables=_variables(boot, offer), install=_install(archive)
+    )
     if len(json.dumps(text)) + _OVERRIDES_BESIDES > _MOST_OVERRIDES:
         raise PoolError(
             f"the start command of a container has {len(text)} characters, "
@@ -76,10 +123,18 @@ def command(boot: Boot, offer: Offer) -> list[str]:
 def _variables(boot: Boot, offer: Offer) -> str:
     told = {
         "url": boot.url,
-        "pin": boot.pin,
+        "authority": boot.authority,
         "token": boot.token,
-        "layer": offer.layer,
         "cpu": offer.cpu,
         "memory": offer.memory,
+        "gpu": offer.gpu,
+        "spot": offer.spot,
     }
     return f"export JUPYTER_COMPUTE_BOOT={shlex.quote(json.dumps(told))}"
+
+
+def _install(archive: Archive | None) -> str:
+    if archive is None:
+        return ""
+    fetch, url = shlex.quote(_FETCH), shlex.quote(archive.url)
+    return _INSTALL.format(fetch=fetch, url=url, sha256=archive.sha256)

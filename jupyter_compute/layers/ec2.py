@@ -15,20 +15,22 @@ from dataclasses import replace
 from typing import Any
 
 from jupyter_compute import ask, settings
-from jupyter_compute.errors import PoolError
+from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
 from jupyter_compute.layers.images import Image, architecture, find_image
 from jupyter_compute.layers.instances import Instances
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.network import Network, as_list, find_network, make_group
 from jupyter_compute.layers.refusals import CallFailed
+from jupyter_compute.layers.stock import Archive, Stock
 from jupyter_compute.model import Offer
 
 __all__ = ["EC2Layer"]
 
+_SAID_S = 3600.0
 _IMAGE_S = 600.0
 _NETWORK_S = 60.0
 """For how long images, subnets and groups are taken to be as they were found."""
@@ -44,6 +46,8 @@ class EC2Layer:
         Returns what can be had in the account's region, with prices.
     clock : callable
         Monotonic seconds.
+    stock : Stock, optional
+        What machines install that start from an image without ``jupyter-compute-node``.
     """
 
     name = "ec2"
@@ -53,8 +57,10 @@ class EC2Layer:
         account: Account,
         offers: Callable[[], Sequence[Offer]],
         clock: Callable[[], float] = time.monotonic,
+        stock: Stock | None = None,
     ) -> None:
         self._account = account
+        self._stock = stock or Stock(account)
         self._offers = offers
         self._clock = clock
         self._instances = Instances(account, clock)
@@ -83,9 +89,17 @@ class EC2Layer:
             raise PoolError(f"the launch {launch.id} has no invitation for its machines")
 
         def run(token: str, offer: Offer, subnet: str, count: int) -> Sequence[Machine]:
-            request = self._request(launch.id, boot, offer, subnet)
-            mine = {**request, "ClientToken": token, "MaxCount": count}
-            return self._instances.run(mine, offer, launch.id)
+            # Said again it must be the same, or the token would be refused.
+            request = self._memory.get(
+                token,
+                lambda: {
+                    **self._request(launch.id, boot, offer, subnet),
+                    "ClientToken": token,
+                    "MaxCount": count,
+                },
+                _SAID_S,
+            )
+            return self._instances.run(request, offer, launch.id)
 
         return self._launches.carry_out(
             launch,
@@ -106,6 +120,10 @@ class EC2Layer:
         """Return the last lines that the machine wrote to its console, as far as AWS has them."""
         return self._instances.console(machine_id, lines)
 
+    def store(self) -> Store:
+        """Return the bucket through which inputs and results travel."""
+        return self._account.store()
+
     def _tries(self, launch: Launch) -> Iterator[tuple[Offer, str]]:
         network = self._network()
         for offer in launch.offers:
@@ -120,7 +138,7 @@ class EC2Layer:
             "InstanceType": offer.type,
             # As many as there are: the rest is tried elsewhere.
             "MinCount": 1,
-            "UserData": bootscript.user_data(boot, offer),
+            "UserData": bootscript.user_data(boot, offer, self._archive()),
             "SecurityGroupIds": list(self._groups()),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {
@@ -152,9 +170,12 @@ class EC2Layer:
             self._account.check_credentials()
             self._network()
             self._image("x86_64")
-        except CallFailed as failure:
+            missing = self._account.missing_store()
+            if not missing:
+                self._archive()
+        except (CallFailed, EnvironmentMismatch) as failure:
             return str(failure)
-        return ""
+        return missing
 
     def _network(self) -> Network:
         found: Network = self._memory.get(
@@ -168,6 +189,10 @@ class EC2Layer:
             return network.groups
         make = functools.partial(make_group, self._account, network.vpc)
         return [str(self._memory.get("group", make, _NETWORK_S))]
+
+    def _archive(self) -> Archive | None:
+        prepared = settings.get("layers.ec2.ami")
+        return None if prepared else self._stock.archive()
 
     def _image(self, wanted: str) -> Image:
         found: Image = self._memory.get(wanted, lambda: find_image(self._account, wanted), _IMAGE_S)

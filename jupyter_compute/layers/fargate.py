@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jupyter_compute import settings
-from jupyter_compute.errors import PoolError
+from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import NAME, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.network import Network, find_network, make_group
 from jupyter_compute.layers.refusals import CallFailed
 from jupyter_compute.layers.sizes import Size
+from jupyter_compute.layers.stock import Archive, Stock
 from jupyter_compute.layers.tasks import Tasks
 from jupyter_compute.model import Offer
 
@@ -29,6 +30,7 @@ __all__ = ["CONTAINER", "FargateLayer"]
 CONTAINER = "machine"
 """The name of the only container in our task definition."""
 
+_SAID_S = 3600.0
 _KEEP_S = 60.0
 _MOST_TASKS = 10
 """So many tasks one call starts at most."""
@@ -47,6 +49,8 @@ class FargateLayer:
         is as `sizes.Size` writes it.
     clock : callable
         Monotonic seconds.
+    stock : Stock, optional
+        What containers install whose image has no ``jupyter-compute-node``.
     """
 
     name = "fargate"
@@ -56,8 +60,10 @@ class FargateLayer:
         account: Account,
         offers: Callable[[], Sequence[Offer]],
         clock: Callable[[], float] = time.monotonic,
+        stock: Stock | None = None,
     ) -> None:
         self._account = account
+        self._stock = stock or Stock(account)
         self._offers = offers
         self._tasks = Tasks(account, clock)
         self._launches = Launches(clock)
@@ -78,9 +84,17 @@ class FargateLayer:
             raise PoolError(f"the launch {launch.id} has no invitation for its machines")
 
         def run(token: str, offer: Offer, most: int, count: int) -> Sequence[Machine]:
-            request = self._request(launch.id, boot, offer)
-            mine = {**request, "clientToken": token, "count": min(most, count)}
-            return self._tasks.run(mine, offer, launch.id)
+            # Said again it must be the same, or the token would be refused.
+            request = self._memory.get(
+                token,
+                lambda: {
+                    **self._request(launch.id, boot, offer),
+                    "clientToken": token,
+                    "count": min(most, count),
+                },
+                _SAID_S,
+            )
+            return self._tasks.run(request, offer, launch.id)
 
         return self._launches.carry_out(
             launch,
@@ -100,6 +114,10 @@ class FargateLayer:
     def console(self, machine_id: str, lines: int = 5) -> str:
         """Return the last lines that the machine wrote, as far as AWS has them."""
         return self._tasks.console(machine_id, lines)
+
+    def store(self) -> Store:
+        """Return the bucket through which inputs and results travel."""
+        return self._account.store()
 
     def _request(self, launch_id: str, boot: Boot, offer: Offer) -> dict[str, Any]:
         size = Size.parse(offer.type)
@@ -126,7 +144,7 @@ class FargateLayer:
                 "cpu": str(size.cpu),
                 "memory": str(size.memory),
                 "containerOverrides": [
-                    {"name": CONTAINER, "command": bootscript.command(boot, offer)}
+                    {"name": CONTAINER, "command": bootscript.command(boot, offer, self._archive())}
                 ],
             },
             "tags": [{"key": name, "value": text} for name, text in marks.items()],
@@ -140,9 +158,12 @@ class FargateLayer:
                 return f"no AWS region is configured; {hint}"
             self._account.check_credentials()
             self._network()
-            return self._missing()
-        except CallFailed as failure:
+            missing = self._missing() or self._account.missing_store()
+            if not missing:
+                self._archive()
+        except (CallFailed, EnvironmentMismatch) as failure:
             return str(failure)
+        return missing
 
     def _missing(self) -> str:
         region, cluster = self._account.region, self._tasks.cluster
@@ -160,6 +181,10 @@ class FargateLayer:
         if wanted not in {None, image}:
             return f"tasks in {region} start from {image} and not from {wanted} ({_SETUP} again)"
         return ""
+
+    def _archive(self) -> Archive | None:
+        prepared = settings.get("layers.fargate.image")
+        return None if prepared else self._stock.archive()
 
     def _network(self) -> Network:
         found: Network = self._memory.get("network", lambda: find_network(self._account), _KEEP_S)

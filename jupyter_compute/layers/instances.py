@@ -15,14 +15,15 @@ from typing import Any
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account
 from jupyter_compute.layers.base import Machine
 from jupyter_compute.layers.launching import Fresh
-from jupyter_compute.layers.refusals import CallFailed
+from jupyter_compute.layers.refusals import CallFailed, not_listed_yet
 from jupyter_compute.model import Offer
 
 __all__ = ["Instances"]
 
 _GONE = {"shutting-down", "terminated"}
 _UNKNOWN = {"InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"}
-_USED = {"IdempotentParameterMismatch", "IdempotentInstanceTerminated"}
+_MISMATCH = "IdempotentParameterMismatch"
+_USED = {_MISMATCH, "IdempotentInstanceTerminated"}
 
 _ENDINGS = {
     "Client.InstanceInitiatedShutdown": "it shut itself down",
@@ -61,6 +62,8 @@ class Instances:
                 raise
             # A launch of the same name, from a pool before us, when something else was newest.
             found = self._described({"client-token": request["ClientToken"]})
+            if not found and failure.code == _MISMATCH:
+                raise not_listed_yet(failure) from failure
             return [_machine(one, [offer]) for one in found]
         machines = [_machine(one, [offer], launch_id) for one in answer["Instances"]]
         self._fresh.add(machines)

@@ -142,14 +142,14 @@ class LocalLayer:
                 self._nodes[launch.id] = _Node(offer, process, time.time())
             return Launched((self._nodes[launch.id].machine(launch.id),))
 
-    def introduce(self, machine_id: str, invitation: str) -> None:
+    def introduce(self, machine_id: str, invite: Callable[[str], str]) -> None:
         """Write the invitation to the node's stdin, which stays open as its lease."""
         node = self._nodes.get(machine_id)
         if node is None or node.introduced or node.process.stdin is None:
             return
         node.introduced = True
         with contextlib.suppress(BrokenPipeError):  # it is gone, and `list` will say so
-            node.process.stdin.write(f"{invitation}\n".encode())
+            node.process.stdin.write(f"{invite(machine_id)}\n".encode())
             node.process.stdin.flush()
 
     def terminate(self, machine_id: str) -> bool:

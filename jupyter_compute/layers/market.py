@@ -112,6 +112,12 @@ class Market:
             self._renew("fargate", _LIST_S, lambda: prices.fargate(self._account, region))
             self._renew("spot", _SPOT_S, self._ask_spot)
 
+    @property
+    def known(self) -> bool:
+        """Whether AWS has answered before, or has refused to."""
+        names = ("types", "on-demand", "spot")
+        return all(name in self._failed or self._known(name) is not None for name in names)
+
     def ec2_offers(self) -> Sequence[Offer]:
         """Return the offers of EC2, as far as they are known now."""
         if "ec2" not in self._made:

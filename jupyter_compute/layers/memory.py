@@ -40,7 +40,12 @@ class Memory:
         with self._lock:
             until, value = self._values.get(name, (-math.inf, None))
             if self._clock() >= until:
+                self._forget()
                 value = find()
                 kept = keep_s(value) if callable(keep_s) else keep_s
                 self._values[name] = (self._clock() + kept, value)
             return value
+
+    def _forget(self) -> None:
+        now = self._clock()
+        self._values = {name: held for name, held in self._values.items() if held[0] > now}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from jupyter_compute import settings
 from jupyter_compute.layers.aws import NAME, OWNER_TAG, Account, tags
-from jupyter_compute.layers.bucket import Bucket
+from jupyter_compute.layers.bucket_setup import Bucket
 from jupyter_compute.layers.fargate import CONTAINER
 from jupyter_compute.layers.network import find_group, make_group
 from jupyter_compute.layers.refusals import CallFailed
@@ -18,7 +19,9 @@ from jupyter_compute.layers.tasks import LOG_GROUP, STREAM
 __all__ = ["Piece", "pieces"]
 
 _LOG_DAYS = 7
-_PROVIDERS = ["FARGATE", "FARGATE_SPOT"]
+_PROCESSOR = "ARM64" if platform.machine() in {"aarch64", "arm64"} else "X86_64"
+"""That of this computer, for which the packages of its environment are."""
+
 _STOP_S = 120
 """The longest that AWS lets a task take to end; a spot task is told two minutes before."""
 
@@ -203,32 +206,20 @@ class _Cluster:
         self.what = "where Fargate machines run"
 
     def state(self) -> Literal["missing", "other", "there"]:
-        found = self._found()
-        if found is None:
-            return "missing"
-        return "there" if set(_PROVIDERS) <= set(found.get("capacityProviders", ())) else "other"
+        return "there" if self._found() else "missing"
 
     def owner(self) -> str:
         return _owner((self._found() or {}).get("tags", ()))
 
     def make(self) -> None:
-        call, marks = self._account.call, tags(self._account.owner)
-        if self.state() == "missing":
-            call(
-                "ecs",
-                "create_cluster",
-                clusterName=NAME,
-                capacityProviders=_PROVIDERS,
-                tags=[{"key": name, "value": text} for name, text in marks.items()],
-            )
-        else:
-            call(
-                "ecs",
-                "put_cluster_capacity_providers",
-                cluster=NAME,
-                capacityProviders=_PROVIDERS,
-                defaultCapacityProviderStrategy=[],
-            )
+        marks = tags(self._account.owner)
+        self._account.call(
+            "ecs",
+            "create_cluster",
+            clusterName=NAME,
+            capacityProviders=["FARGATE", "FARGATE_SPOT"],
+            tags=[{"key": name, "value": text} for name, text in marks.items()],
+        )
 
     def remove(self) -> None:
         self._account.call("ecs", "delete_cluster", cluster=NAME)
@@ -284,7 +275,7 @@ class _Definition:
             family=NAME,
             networkMode="awsvpc",
             requiresCompatibilities=["FARGATE"],
-            runtimePlatform={"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
+            runtimePlatform={"cpuArchitecture": _PROCESSOR, "operatingSystemFamily": "LINUX"},
             # The least that there is; each task says what it needs.
             cpu="256",
             memory="512",

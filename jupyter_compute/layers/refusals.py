@@ -10,7 +10,7 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Refusal
 from jupyter_compute.model import Offer
 
-__all__ = ["CallFailed", "Kind", "translate"]
+__all__ = ["CallFailed", "Kind", "not_listed_yet", "translate"]
 
 Kind = Literal[
     "capacity", "quota", "throttled", "permission", "credentials", "invalid", "unanswered"
@@ -139,6 +139,12 @@ class CallFailed(PoolError):
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form, which is that of a `PoolError`."""
         return {**super().to_wire(), "error": "PoolError"}
+
+
+def not_listed_yet(failure: CallFailed) -> CallFailed:
+    """Return what to raise for a launch that has been carried out and is not listed so far."""
+    message = f"{failure.message}: what was launched before is not listed yet"
+    return CallFailed(message, **{**failure.facts, "kind": "unanswered"})
 
 
 def translate(

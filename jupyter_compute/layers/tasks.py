@@ -11,7 +11,7 @@ from jupyter_compute import settings
 from jupyter_compute.layers.aws import LAUNCH_TAG, NAME, OWNER_TAG, Account, borrowed
 from jupyter_compute.layers.base import Machine
 from jupyter_compute.layers.launching import Fresh
-from jupyter_compute.layers.refusals import CallFailed, Kind
+from jupyter_compute.layers.refusals import CallFailed, Kind, not_listed_yet
 from jupyter_compute.layers.sizes import Size
 from jupyter_compute.model import Offer
 
@@ -70,7 +70,10 @@ class Tasks:
         except CallFailed as failure:
             if failure.code == "ConflictException":
                 # A launch of the same name, from a pool before us, when something else was set.
-                return self.launched_by(launch_id, lambda: [offer])
+                found = self.launched_by(launch_id, lambda: [offer])
+                if not found:
+                    raise not_listed_yet(failure) from failure
+                return found
             raise _understood(failure) from failure
         if not answer["tasks"]:
             raise _understood(_failed(answer.get("failures", ()), self._account.region))
@@ -204,9 +207,16 @@ def _machine(task: Mapping[str, Any], offers: Sequence[Offer], launch_id: str = 
         launch=launch_id or _tags(task).get(LAUNCH_TAG, ""),
         offer=_offer(task, offers),
         state="gone" if gone else "alive",
-        started=task["createdAt"].timestamp() if "createdAt" in task else time.time(),
+        started=_started(task),
         why=_why(task) if gone else "",
     )
+
+
+def _started(task: Mapping[str, Any]) -> float:
+    for name in ("createdAt", "startedAt"):
+        if name in task:
+            return float(task[name].timestamp())
+    return time.time()
 
 
 def _why(task: Mapping[str, Any]) -> str:

@@ -82,6 +82,7 @@ class Attempt:
         self._given: float | None = None
         self._executing: float | None = None
         self._stop_reason = ""
+        self._why: dict[str, Any] = {}
         self._ladder: asyncio.TimerHandle | None = None
         self._stack = ""
         self._stack_written = asyncio.Event()
@@ -90,9 +91,16 @@ class Attempt:
         self._sending: asyncio.Future[None] | None = None
         self._sabotage = Sabotage(spec.get("chaos", ""))
 
-    def start_failed(self, message: str, hint: str = "") -> None:
+    def start_failed(self, message: str, hint: str = "", **more: Any) -> None:
         """End without a child ever having run."""
-        self._finish({"outcome": "died", "reason": "start", "message": message, "hint": hint})
+        why = {"outcome": "died", "reason": "start", "message": message, "hint": hint}
+        self._finish(self._died(0) if self._stop_reason else why | more)
+
+    def give_up(self, message: str, **more: Any) -> None:
+        """End a lane whose next items do not come."""
+        if not (self._stop_reason or self._over.is_set()):
+            self._stop_reason, self._why = "transfer", {"message": message} | more
+            self._signal(signal.SIGKILL)
 
     async def execute(self, child: Child, cores: list[int], directories: list[str]) -> None:
         """Give the child its job and wait for the end; then the child is gone."""
@@ -132,8 +140,6 @@ class Attempt:
                 await asyncio.wait_for(asyncio.shield(child.exited), TIMERS.launch_deadline_s)
             await _ended(self._trackers)
             child.close()
-            if self._ladder is not None:
-                self._ladder.cancel()
 
     def _job(self, child: Child) -> dict[str, Any]:
         """Return what the child is told, and limit its memory."""
@@ -349,7 +355,7 @@ class Attempt:
             "stack": _user_stack(self._stack),
             "tail": self._output.recent[-2000:],
             "message": on_purpose,
-        }
+        } | self._why
 
     def _finish(self, envelope: dict[str, Any]) -> None:
         run_s = time.monotonic() - self._given if self._given else 0.0
@@ -359,6 +365,8 @@ class Attempt:
             "memory_peak": self.use.memory_peak,
         }
         self._over.set()
+        if self._ladder is not None:
+            self._ladder.cancel()
         self._output.end({"kind": "ended", "envelope": envelope})
 
 

@@ -290,7 +290,8 @@ def _enter(environment: bytes, job: dict[str, Any]) -> list[str]:
     if hasattr(time, "tzset"):
         time.tzset()
     os.umask(found["umask"])
-    sys.path[:] = found["path"]
+    # The notebook's path means nothing on a machine that does not share its files.
+    sys.path[:] = ["", *sys.path] if found["path"] is None else found["path"]
     importlib.invalidate_caches()
     builtins.input = refuse_input
     builtins.print = print_whole

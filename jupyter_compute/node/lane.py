@@ -185,6 +185,7 @@ class Lane:
             over=over,
             payload=payload,
             blobs=buffers,
+            errors=piece.errors(),
             nbytes=dumped.nbytes,
             seconds=now - piece.began,
             failed=len(piece.failed),
@@ -205,3 +206,9 @@ class _Piece:
         self.began = time.monotonic() if began is None else began
         self.results: list[Any] = []
         self.failed: dict[int, dict[str, Any]] = {}
+
+    def errors(self) -> list[str]:
+        """Return the blobs of exceptions, whose names are inside the piece's own."""
+        failed = self.failed.values()
+        names = [n for e in failed for n in (e.get("payload"), *e.get("blobs", ()))]
+        return [name for name in names if name]

@@ -1,4 +1,4 @@
-"""The program of a machine: a Dask worker that runs every attempt in a child.
+"""The program of a machine on this host, held by a pipe.
 
 ``python -m jupyter_compute.node --name NAME --cpu N --memory BYTES --blobs DIR…`` reads
 an invitation to a scheduler from its standard input and serves until that ends: whoever
@@ -10,37 +10,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
-import math
-import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
-from .. import task
-from ..policy.lifecycle import TIMERS
-from .runner import Runner
+from .member import Member, Size, import_dask
 
 __all__ = ["main"]
-
-EVENTS = "jupyter-compute-events"
-SAMPLES = "jupyter-compute-samples"
-CONTROL = "jupyter-compute-control"
-
-_CONFIG = {
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-    "distributed.worker.http.routes": [],
-    # What nobody looks at here, and costs a percent of a core each.
-    "distributed.admin.tick.interval": "1s",
-    "distributed.admin.system-monitor.interval": "10s",
-    "distributed.admin.system-monitor.gil.enabled": False,
-}
 
 
 def main() -> None:
@@ -50,6 +27,7 @@ def main() -> None:
     parser.add_argument("--cpu", type=float, required=True)
     parser.add_argument("--memory", type=int, required=True)
     parser.add_argument("--blobs", required=True, help="directories, separated by colons")
+    parser.add_argument("--apart", action="store_true", help="they are not the pool's")
     options = parser.parse_args()
     asyncio.run(_serve(options))
 
@@ -73,117 +51,23 @@ class _Lease(asyncio.Protocol):
 
 async def _serve(options: argparse.Namespace) -> None:
     lease = _Lease()
-    node = _Node(options)
+    size, directories = Size(options.cpu, options.memory), options.blobs.split(":")
+    member = Member(options.name, size, directories, apart=options.apart)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lease.ended.set)
     await loop.connect_read_pipe(lambda: lease, sys.stdin)
-    _import_dask()
+    import_dask()
     ended = asyncio.ensure_future(lease.ended.wait())
     try:
         waiting: list[asyncio.Future[Any]] = [lease.invitation, ended]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if lease.invitation.done():
             # The owner may go while the scheduler is still being looked for.
-            serving = asyncio.ensure_future(node.serve(json.loads(lease.invitation.result())))
+            serving = asyncio.ensure_future(member.serve(json.loads(lease.invitation.result())))
             await asyncio.wait([ended, serving], return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
             serving.cancel()
     finally:
-        await node.close()
-
-
-def _import_dask() -> None:
-    """Take the half second that this takes now, while the pool, too, is still starting."""
-    gc.disable()  # importing makes no garbage
-    import distributed  # noqa: F401 - early, for `join`
-
-    gc.freeze()
-    gc.enable()
-
-
-class _Node:
-    """The worker and the runner of this machine."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self.worker: Any = None
-        self.runner = Runner(options.blobs.split(":"), self._send)
-        # Its imports overlap with those of Dask.
-        package = str(Path(__file__).parents[2])
-        self.runner.warm(sys.executable, dict(os.environ), package)
-        self._sampling: asyncio.Task[None] | None = None
-
-    async def join(self, invitation: dict[str, str]) -> None:
-        """Become a worker of the scheduler that has invited this machine."""
-        import dask
-        from distributed import Worker
-        from distributed.security import Security
-
-        dask.config.set(_CONFIG)
-        options = self._options
-        task.runner = self.runner
-        certificate, key = invitation["certificate"], invitation["key"]
-        self.worker = Worker(
-            invitation["scheduler"],
-            name=options.name,
-            nthreads=max(1, math.ceil(options.cpu * 10)),
-            resources={"cpu": options.cpu, "memory": options.memory},
-            memory_limit=0,
-            host="127.0.0.1",
-            protocol="tls",
-            security=Security(
-                require_encryption=True,
-                tls_ca_file=certificate,
-                tls_worker_cert=certificate,
-                tls_worker_key=key,
-            ),
-            dashboard=False,
-            dashboard_address="127.0.0.1:0",
-            validate=False,
-        )
-        self.worker.stream_handlers[CONTROL] = self._control
-        await self.worker
-        self.worker.http_server.stop()  # Dask has no way to not start it
-        self._sampling = asyncio.ensure_future(self._sample())
-
-    async def serve(self, invitation: dict[str, str]) -> None:
-        """Join the scheduler, and return once it does not want this machine any more."""
-        await self.join(invitation)
-        await self.worker.finished()
-
-    async def close(self) -> None:
-        """Leave nothing behind."""
-        if self._sampling is not None:
-            self._sampling.cancel()
-        self.runner.close()
-        if self._sampling is not None:
-            await self.worker.close(nanny=False, reason="the node ends", timeout=2)
-
-    def _send(self, attempt: str, events: list[dict[str, Any]]) -> None:
-        self._stream({"op": EVENTS, "attempt": attempt, "events": events})
-
-    def _control(
-        self, attempt: str, action: str, message: dict[str, Any] | None = None, **_: Any
-    ) -> None:
-        if message is None:
-            self.runner.stop(attempt, action)
-        else:
-            self.runner.tell(attempt, message)
-
-    def _stream(self, message: dict[str, Any]) -> None:
-        """Speak to the pool; when it is gone, standard input says so."""
-        if not self.worker.batched_stream.closed():
-            self.worker.batched_stream.send(message)
-
-    async def _sample(self) -> None:
-        while True:
-            await asyncio.sleep(TIMERS.sample_s)
-            uses = self.runner.uses()
-            sample = {
-                "cpu_used": sum(use["cpu_used"] for use in uses.values()),
-                "memory_used": sum(use["memory_used"] for use in uses.values()),
-                "attempts": uses,
-            }
-            self._stream({"op": SAMPLES, "sample": sample})
+        await member.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ..blobs import Blobs
@@ -13,7 +13,9 @@ from ..policy.lifecycle import TIMERS
 from . import limits
 from .attempt import Attempt
 from .cgroup import find_parent
+from .guest import Guest, own_variables
 from .nursery import Nursery, NurseryFailed
+from .transfer import Transfer
 
 __all__ = ["Runner"]
 
@@ -35,13 +37,20 @@ class Runner:
         Where blobs are on this host.
     send : callable
         Takes an attempt's id and a list of its events.
+    transfer : Transfer, optional
+        How blobs come and go, if these directories are not those of the pool's host.
     """
 
-    def __init__(self, directories: Sequence[str], send: Send) -> None:
+    def __init__(
+        self, directories: Sequence[str], send: Send, transfer: Transfer | None = None
+    ) -> None:
         self._directories = list(directories)
         self._blobs = Blobs(self._directories)
         self._send = send
+        self._transfer = transfer
+        self._variables = own_variables(os.environ)
         self._attempts: dict[str, Attempt] = {}
+        self._guests: dict[str, Guest] = {}
         self._early: dict[str, str] = {}
         self._nurseries: dict[tuple[str, ...], Nursery] = {}
         self._retiring: dict[int, asyncio.TimerHandle] = {}
@@ -61,14 +70,38 @@ class Runner:
         """Run an attempt; its events say how it went. Return once its processes are gone."""
         found = json.loads(spec)
         name = found["attempt"]
-        attempt = Attempt(found, lambda events: self._send(name, events))
+
+        def send(events: list[dict[str, Any]]) -> None:
+            self._send(name, events)
+
+        if self._transfer is None:
+            attempt = Attempt(found, send)
+            await self._hold(name, attempt, self._run(attempt))
+            return
+        guest = Guest(name, self._transfer, self._variables, send)
+        attempt = Attempt(found, guest.send)
+        self._guests[name] = guest
+        try:
+            await self._hold(name, attempt, self._receive(guest, attempt))
+        finally:
+            del self._guests[name]
+
+    async def _hold(self, name: str, attempt: Attempt, running: Coroutine[Any, Any, None]) -> None:
+        """Let the attempt be spoken to until it is over."""
         self._attempts[name] = attempt
         if action := self._early.pop(name, ""):
-            attempt.stop(action)
+            self.stop(name, action)
         try:
-            await self._run(attempt)
+            await running
         finally:
             del self._attempts[name]
+
+    async def _receive(self, guest: Guest, attempt: Attempt) -> None:
+        try:
+            if await guest.arrive(attempt):
+                await self._run(attempt)
+        finally:
+            await guest.leave()
 
     def stop(self, attempt: str, action: str) -> None:
         """Interrupt or kill an attempt, also one that is on its way here.
@@ -77,6 +110,8 @@ class Runner:
         """
         if attempt in self._attempts:
             self._attempts[attempt].stop(action)
+            if attempt in self._guests:
+                self._guests[attempt].stop()
             return
         self._early[attempt] = action
         if len(self._early) > _MOST_EARLY:
@@ -84,7 +119,9 @@ class Runner:
 
     def tell(self, attempt: str, message: dict[str, Any]) -> None:
         """Pass a message on to a lane of a map; one that has ended needs it no more."""
-        if attempt in self._attempts:
+        if attempt in self._guests:
+            self._guests[attempt].tell(message)
+        elif attempt in self._attempts:
             self._attempts[attempt].tell(message)
 
     def uses(self) -> dict[str, dict[str, Any]]:
@@ -107,6 +144,8 @@ class Runner:
         for nursery in self._nurseries.values():
             nursery.close()
         self._nurseries.clear()
+        if self._transfer is not None:
+            self._transfer.close()
 
     async def _run(self, attempt: Attempt) -> None:
         spec = attempt.spec

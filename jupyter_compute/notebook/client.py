@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -127,6 +127,17 @@ class Client:
         """Return one kept value, which counts as used now; `TransferError` if it is gone."""
         return self._call("GET", f"/v1/kept/{quote(str(kept_id), safe='')}")
 
+    def bring_kept(self, kept_id: str) -> Wire:
+        """Return one kept value once it is stored on this host, however long that takes.
+
+        Raises
+        ------
+        TransferError
+            If it is gone, or does not come.
+        """
+        path = f"/v1/kept/{quote(str(kept_id), safe='')}/bring"
+        return self._call("POST", path, {}, timeout_s=None)
+
     def drop_kept(self, kept_ids: list[str] | None) -> Wire:
         """Drop these kept values, or all; say which are still in use, and by which run."""
         return self._call("POST", "/v1/kept/drop", {"ids": kept_ids})
@@ -158,6 +169,15 @@ class Client:
     def plan(self, ask: Wire) -> Wire:
         """Return where an ask would run, or raise `AskError` with the nearest offers."""
         return self._call("POST", "/v1/plan", ask)
+
+    def sandbox(self, environment: Mapping[str, str] | None) -> None:
+        """Have the layers of AWS be those of a sandbox, or of AWS again."""
+        body = {"environment": None if environment is None else dict(environment)}
+        self._call("POST", "/v1/sandbox", body)
+
+    def rehearses(self) -> str:
+        """Return the address of the sandbox in use; empty if there is none."""
+        return str(self._call("GET", "/v1/sandbox")["endpoint"])
 
     def stop(self, *, force: bool = False) -> None:
         """End the service; with active runs only by `force`, which cancels them."""
@@ -211,12 +231,14 @@ class Client:
     def _keep(self, connection: Connection) -> None:
         self._idle.connection, self._idle.pid = connection, os.getpid()
 
-    def _call(self, method: str, path: str, body: Any = None) -> Wire:
+    def _call(
+        self, method: str, path: str, body: Any = None, timeout_s: float | None = CALL_TIMEOUT_S
+    ) -> Wire:
         """Make a call that does no harm when it is made twice."""
         for _ in range(_TRIES):
             connection = self._take()
             try:
-                answer = connection.call(method, path, body)
+                answer = connection.call(method, path, body, timeout_s)
             except GONE:
                 continue
             self._keep(connection)

@@ -87,7 +87,9 @@ class Kept(InPlace):
         __tracebackhide__ = True
         from .results import namespace
 
-        session.client().kept_value(self.id)
+        entry = session.client().kept_value(self.id)
+        if entry.get("apart"):
+            session.client().bring_kept(self.id)
         try:
             value, _ = values.fetch(session.blobs(), self.payload, namespace())
         except FileNotFoundError:

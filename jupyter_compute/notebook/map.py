@@ -284,12 +284,13 @@ class Map(Generic[R]):
                 blobs, dumped, private=private, shared_buffers=self._sized
             )
         own = (payload,) if self._sized else (payload, *buffers)
+        kept = [name for at in dumped.in_place.values() for name in (at.payload, *at.blobs)]
         self._items.packed(chunk, dumped.nbytes, own)
         return {
             "n": chunk.n,
             "items": len(chunk.arguments),
             "payload": payload,
-            "blobs": list(buffers),
+            "blobs": [*buffers, *kept],
             "memory": chunk.memory,
             "careful": chunk.careful,
             "whole": self._items.fixed,

@@ -106,6 +106,22 @@ def _parse_label(value: object, what: str) -> str:
     return text
 
 
+def _parse_spot(value: object, what: str) -> str:
+    if value not in {"auto", "always", "never"}:
+        refuse(what, value, "is not auto, always or never", "e.g. never")
+    return str(value)
+
+
+def _parse_instances(value: object, what: str) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple | set | frozenset):
+        items = [items]
+    names = [item.strip() if isinstance(item, str) else "" for item in items]
+    if not names or not all(re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", name) for name in names):
+        refuse(what, value, "is not a list of machine types", "e.g. r7i.2xlarge,r7a.2xlarge")
+    return tuple(dict.fromkeys(names))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Option:
     """One row of the table.
@@ -201,6 +217,25 @@ OPTIONS: tuple[Option, ...] = (
         value="LAYER",
         parse=_parse_label,
         also=("layer", "provider", "backend", "where"),
+    ),
+    Option(
+        "spot",
+        "machines that may be taken away, at a lower price: auto falls back to others",
+        default="auto",
+        example="never",
+        value="auto|always|never",
+        parse=_parse_spot,
+        also=("preemptible", "interruptible"),
+    ),
+    Option(
+        "instance",
+        "allow only these machine types",
+        default="any",
+        example="r7i.2xlarge",
+        value="A[,B]",
+        parse=_parse_instances,
+        sets=("instances",),
+        also=("instances", "instance-type", "machine", "type"),
     ),
     Option(
         "retries",

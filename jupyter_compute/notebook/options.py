@@ -46,6 +46,9 @@ class Options:
         Bytes; None leaves it to the layer.
     on : str or None
         The layer; None leaves it to the configuration.
+    spot : {"auto", "always", "never"}
+    instances : tuple of str
+        The only machine types that will do; empty if any will.
     retries : int
     retry_on : tuple of str
         Names of exception types, plain or dotted.
@@ -75,6 +78,8 @@ class Options:
     gpu_name: str = ""
     disk: int | None = None
     on: str | None = None
+    spot: str = "auto"
+    instances: tuple[str, ...] = ()
     retries: int = 0
     retry_on: tuple[str, ...] = ("Exception",)
     retry_delay: float = 1.0

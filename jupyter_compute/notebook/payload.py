@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import platform
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from ..blobs import Blobs
 from ..errors import AskError
 from ..inplace import REFERENCE, InPlace, is_in_place
 from . import kept
+from .credentials import credential
 
 __all__ = [
     "NotPicklable",
@@ -36,6 +39,19 @@ _SHELL_NAMES = frozenset({"get_ipython", "exit", "quit", "In", "_ih", "_dh", "__
 
 _PRELOAD = ("numpy", "pandas", "matplotlib.pyplot")
 """Slow to import, and safe to have been imported before a fork."""
+
+
+_OF_THIS_HOST = (
+    *("AWS_", "CONDA", "DASK_", "DBUS_", "DISPLAY", "DOCKER", "GPG_", "HOME", "HOST", "INVOCATION"),
+    *("IPYTHON", "JOURNAL_", "JPY_", "JUPYTER", "KERNEL_", "KUBERNETES_", "LD_", "LOGNAME", "MAIL"),
+    *("MANPATH", "NO_PROXY", "OLDPWD", "PATH", "PWD", "PYTHON", "SHELL", "SHLVL", "SSH_", "SSL_"),
+    *("SUDO_", "SYSTEMD_", "TEMP", "TERM", "TMP", "TMUX", "USER", "VIRTUAL_ENV", "VSCODE_"),
+    *("WAYLAND_", "XAUTH", "XDG_", "_", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY"),
+    *("HTTPS_PROXY", "ALL_PROXY", "all_proxy"),
+)
+"""Beginnings of variables that describe this computer, this session, or who may do what here."""
+
+_LONGEST_VARIABLE = 4096
 
 
 class NotPicklable(Exception):
@@ -198,12 +214,22 @@ def environment() -> dict[str, Any]:
     except FileNotFoundError:  # it has been removed; the run will say so
         cwd = ""
     return {
+        "python": platform.python_version(),
+        "plain": sorted(name for name, text in os.environ.items() if _travels(name, text)),
         "cwd": cwd,
         "umask": _umask(),
         "variables": dict(os.environ),
         "path": sys.path,
         "package": str(Path(jupyter_compute.__file__).parent.parent),
     }
+
+
+@functools.lru_cache(maxsize=1000)
+def _travels(name: str, text: str) -> bool:
+    """Tell whether a variable may go to a machine that has nothing of this one's."""
+    if name.startswith(_OF_THIS_HOST) or credential(name, text) or len(text) > _LONGEST_VARIABLE:
+        return False
+    return not any(part.startswith(("/", "~")) and part[:2] != "//" for part in text.split(":"))
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -50,13 +51,21 @@ def describe(
 def where(answer: Mapping[str, Any]) -> str:
     """Return in one sentence where a run would go, as the service answered."""
     machine, layer = answer["machine"], answer["layer"]
-    where = layer if machine == layer else f"{machine} of {layer}"
+    zone = f", {answer['zone']}" if answer.get("zone") else ""
+    where = layer if machine == layer else f"{machine} of {layer}{zone}"
     granted = f"{format_cpu(answer['cpu'])} cpu {format_memory(answer['memory'])}"
     price = answer["usd_per_hour"]
     cost = "at no cost" if price == 0 else "price unknown"
     if price:
-        cost = f"for {format_money(price)}/h"
+        cost = f"for {format_money(price)}/h{_as_of(answer)}"
     return f"would run on {where} with {granted}, {cost}"
+
+
+def _as_of(answer: Mapping[str, Any]) -> str:
+    if not answer.get("priced"):
+        return ""
+    day = time.strftime("%Y-%m-%d", time.gmtime(answer["priced"]))
+    return f" ({answer['region']}, as of {day})"
 
 
 def _what(sent: Mapping[str, tuple[str, int | None]], most: int) -> str:

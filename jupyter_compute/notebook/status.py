@@ -144,6 +144,8 @@ class Status:
         parts = [" ".join(granted)] if granted else []
         if self.progress is not None:
             return parts + self.progress.words()
+        if "; " in self._reason:  # what is on its way here
+            parts.append(self._reason.partition("; ")[2])
         sample = self._sample
         if sample:
             parts.append(clock(sample["elapsed_s"]))

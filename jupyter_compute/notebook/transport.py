@@ -59,7 +59,7 @@ class Connection(http.client.HTTPConnection):
         return not poll.poll(0)
 
     def call(
-        self, method: str, path: str, body: object = None, timeout_s: float = CALL_TIMEOUT_S
+        self, method: str, path: str, body: object = None, timeout_s: float | None = CALL_TIMEOUT_S
     ) -> Wire:
         """Send a request and return the JSON object of the answer.
 
@@ -74,7 +74,7 @@ class Connection(http.client.HTTPConnection):
             answer: Wire = json.loads(self._request(method, path, body).read())
         except TimeoutError:
             self.close()
-            raise _silent(timeout_s) from None
+            raise _silent(timeout_s or CALL_TIMEOUT_S) from None
         except BaseException:
             self.close()
             raise

@@ -35,9 +35,29 @@ class Timers:
     lane_idle_s : float
         A lane that has had no items for this long gives its machine back. The notebook may
         take a moment to look at the results before it asks for more.
+    offers_s : float
+        What a layer offers is asked again after this. Prices of spot machines change a few
+        times an hour.
+    why_not_s : float
+        Whether a layer that cannot be used can be used now is asked again after this.
+    list_s : float
+        Pause between two questions to a cloud for its machines: answers lag by seconds anyway,
+        and calls are rationed.
+    launch_close_s : float
+        For how long a service that ends waits for the answers to its launches.
+    end_s : float
+        For how long it waits for the end of its machines.
+    launch_retry_s : float
+        Pause before a launch of which no answer came is asked for again.
     launch_deadline_s : float
         From the launch of a machine until it has joined; then the launch has failed. A
         local one joins in two seconds, on a busy one-core container in twenty.
+    join_s : float
+        For how long a machine that has booted looks for its pool. One that comes later than
+        the pool waits for it has been replaced, and would only cost money.
+    notice_check_s : float
+        Pause between two questions whether a spot machine will be taken away: AWS tells two
+        minutes before, and recommends to ask every five seconds.
     ec2_launch_deadline_s, fargate_launch_deadline_s : float
         The same for machines of these layers. A stock image boots and installs in one to two
         minutes, a task pulls its image in less; what takes longer hangs, and is paid for.
@@ -72,6 +92,10 @@ class Timers:
         A machine that has been silent this long is lost. One that dies is noticed at once
         by its closed connection; this is for one that is frozen, and longer than any
         pause by swapping or a suspended container that is worth surviving.
+    store_s : float
+        A transfer of which nothing has moved for this long is given up, and the attempt
+        begins again elsewhere. Longer than a broken network takes to mend itself, and than
+        an object store is ever unavailable without a notice of it in the news.
     machine_idle_s : float
         A machine with no run for this long ends. Thinking between two cells takes
         minutes, and a new machine costs the next cell its start.
@@ -93,7 +117,15 @@ class Timers:
     ageing_s: float = 10.0
     lane_turn_s: float = 10.0
     lane_idle_s: float = 2.0
+    offers_s: float = 300.0
+    why_not_s: float = 2.0
+    list_s: float = 5.0
+    launch_close_s: float = 30.0
+    end_s: float = 10.0
+    launch_retry_s: float = 2.0
     launch_deadline_s: float = 60.0
+    join_s: float = 300.0
+    notice_check_s: float = 5.0
     ec2_launch_deadline_s: float = 300.0
     fargate_launch_deadline_s: float = 240.0
     launch_call_s: float = 60.0
@@ -110,6 +142,7 @@ class Timers:
     batch_idle_s: float = 0.3
     batch_most_s: float = 3.0
     lost_machine_s: float = 60.0
+    store_s: float = 120.0
     machine_idle_s: float = 300.0
     service_idle_s: float = 600.0
     abandoned_s: float = 120.0
@@ -127,6 +160,11 @@ class Timers:
     def sweep_pause(self, done: int) -> float:
         """Return the pause after so many searches for strays."""
         return self.sweep_first_s if done < _FIRST_SWEEPS else self.sweep_s
+
+    def launch_limit_s(self, layer: str) -> float:
+        """Return for how long a machine of the layer may take to join."""
+        limits = {"ec2": self.ec2_launch_deadline_s, "fargate": self.fargate_launch_deadline_s}
+        return limits.get(layer, self.launch_deadline_s)
 
 
 TIMERS = Timers()

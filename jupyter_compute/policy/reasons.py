@@ -12,7 +12,7 @@ from jupyter_compute.policy.limits import Limits
 from jupyter_compute.policy.offers import holds, order
 from jupyter_compute.policy.packing import Demand
 
-__all__ = ["Reasons"]
+__all__ = ["Reasons", "name"]
 
 _SKIPPED = {
     "capacity": "had no capacity",
@@ -110,7 +110,7 @@ class Reasons:
 def name(offer: Offer) -> str:
     """Return how a user reads the offer: ``"r7i.2xlarge spot, us-east-1b"``."""
     zone = f", {offer.zone}" if offer.zone else ""
-    return f"{offer.type}{' spot' if offer.spot else ''}{zone}"
+    return f"{offer.label}{zone}"
 
 
 def _stopped(stopped: Sequence[tuple[Offer, Block]], now: float) -> str:

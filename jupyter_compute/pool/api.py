@@ -18,7 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError
 
 from jupyter_compute.errors import ComputeError
-from jupyter_compute.pool import panel_api, stored_api
+from jupyter_compute.pool import panel_api, sandbox_api, stored_api
 from jupyter_compute.pool.bodies import (
     read_conclusion,
     read_group,
@@ -63,6 +63,7 @@ def make_server(pool: Pool) -> Server:
         (r"/v1/plan", _Plan),
         (r"/v1/stop", _Stop),
         *panel_api.ROUTES,
+        *sandbox_api.ROUTES,
         *stored_api.ROUTES,
     ]
     application = Application(
@@ -117,7 +118,9 @@ class _Runs(_Streaming):
         self.finish(json.dumps({"runs": self.pool.runs.newest(limit)}))
 
     async def post(self) -> None:
-        run = self.pool.submit(read_spec(self.body()))
+        spec = read_spec(self.body())
+        await self.pool.hear(spec.layer)
+        run = self.pool.submit(spec)
         if self.get_query_argument("follow", "1") == "0":
             self.finish(json.dumps({"id": run.id}))
             return
@@ -174,8 +177,8 @@ class _Status(Handler):
 class _Layers(Handler):
     keeps_alive = False
 
-    def get(self) -> None:
-        self.finish(json.dumps(self.pool.layers()))
+    async def get(self) -> None:
+        self.finish(json.dumps(await self.pool.layers()))
 
 
 class _Cost(Handler):
@@ -185,8 +188,10 @@ class _Cost(Handler):
 
 
 class _Plan(Handler):
-    def post(self) -> None:
-        self.finish(json.dumps(self.pool.plan(read_plan(self.body()))))
+    async def post(self) -> None:
+        ask = read_plan(self.body())
+        await self.pool.hear(ask.layer)
+        self.finish(json.dumps(self.pool.plan(ask)))
 
 
 class _Stop(Handler):

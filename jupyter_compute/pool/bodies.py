@@ -71,18 +71,24 @@ def read_spec(wire: Mapping[str, Any]) -> RunSpec:
 
 def spec_ask(spec: RunSpec) -> Ask:
     """Return what the run asks for; `AskError` if that is malformed."""
-    return _ask(spec.cpu, spec.memory, spec.memory_high, spec.gpu, spec.layer)
+    ask = _ask(spec.cpu, spec.memory, spec.memory_high, spec.gpu, spec.layer)
+    return dataclasses.replace(ask, instances=spec.instances, spot=spec.spot)
 
 
 def read_plan(wire: Mapping[str, Any]) -> Ask:
     """Return the ask that the JSON describes; `AskError` if it is malformed."""
-    return _ask(
+    instances, spot = wire.get("instances") or (), wire.get("spot") or "auto"
+    for name, value in (("instances", list(instances)), ("spot", spot)):
+        if not _FIELDS[name](value):
+            raise AskError(f"the field {name} of the ask is not valid")
+    ask = _ask(
         wire.get("cpu", 1),
         wire.get("memory"),
         wire.get("memory_high"),
         wire.get("gpu") or 0,
         wire.get("layer") or "local",
     )
+    return dataclasses.replace(ask, instances=tuple(instances), spot=str(spot))
 
 
 def read_order(wire: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,4 +240,6 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "kept": _ids,
     "cache": lambda value: value == "" or _hash(value),
     "chaos": _text,
+    "instances": _names,
+    "spot": lambda value: value in {"auto", "always", "never"},
 }

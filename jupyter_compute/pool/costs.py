@@ -8,9 +8,9 @@ from typing import Any
 
 from jupyter_compute.model import Clock
 from jupyter_compute.policy.cost import Total, add, sum_up
+from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.record import Run
-from jupyter_compute.pool.scaler import Machine
 from jupyter_compute.pool.schema import day_of
 
 __all__ = ["DAYS", "Costs"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from jupyter_compute.policy.where import Needs, Waiting
+
 __all__ = ["Executor", "Listener"]
 
 
 class Executor(Protocol):
     """Where attempts go."""
 
-    def submit(self, attempt: str, spec: str, cpu: float, memory: int) -> None:
+    def submit(self, attempt: str, spec: str, needs: Needs) -> None:
         """Queue the attempt until a machine has this much free."""
 
     def withdraw(self, attempt: str) -> None:
@@ -23,8 +25,11 @@ class Executor(Protocol):
         ``tell`` comes with the `message` that a lane of a map is to get.
         """
 
-    def demand(self) -> int:
-        """Return how many attempts wait for a machine."""
+    def demand(self) -> Sequence[Waiting]:
+        """Return what waits for a machine."""
+
+    def moving(self, attempt: str) -> str:
+        """Return what of the attempt's values is on its way; empty if nothing is."""
 
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
@@ -44,6 +49,9 @@ class Listener(Protocol):
 
     def sampled(self, machine: str, sample: Mapping[str, Any]) -> None:
         """The machine reports what it and its attempts use."""
+
+    def noticed(self, machine: str, at: float) -> None:
+        """The machine will be taken away at this UTC second."""
 
     def joined(self, machine: str) -> None:
         """The machine has registered."""

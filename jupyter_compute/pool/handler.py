@@ -19,9 +19,11 @@ from jupyter_compute.model import RunSpec
 from jupyter_compute.pool.bodies import RUN_ID, read_body
 from jupyter_compute.pool.machines import Machines, UnknownMachine
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.rehearsal import Rehearsal
 from jupyter_compute.pool.runs import Runs, UnknownRun
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
+from jupyter_compute.pool.transfer import Transfers
 
 __all__ = ["MAX_BODY", "Handler", "Pool"]
 
@@ -37,6 +39,12 @@ class Pool(Protocol):
     machines: Machines
     state: State
     stored: Stored
+    transfers: Transfers
+
+    rehearsal: Rehearsal
+
+    async def hear(self, layer: str) -> None:
+        """Learn what a layer offers; `AskError` if there is none, or it cannot be used."""
 
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run; `AskError` if it cannot be satisfied."""
@@ -50,7 +58,7 @@ class Pool(Protocol):
     def status(self) -> Mapping[str, Any]:
         """Return machines and active runs."""
 
-    def layers(self) -> Mapping[str, Any]:
+    async def layers(self) -> Mapping[str, Any]:
         """Return every layer with its offers."""
 
     def costs(self, since: float, by: str) -> Mapping[str, Any]:

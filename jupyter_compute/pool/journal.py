@@ -25,6 +25,7 @@ from jupyter_compute.policy.advice import Use
 from jupyter_compute.policy.cost import Total
 from jupyter_compute.pool.cache import CacheTable
 from jupyter_compute.pool.kept import KeptTable
+from jupyter_compute.pool.launch_log import LaunchLog
 from jupyter_compute.pool.schema import prepare, remember
 
 __all__ = ["Journal", "Unfinished"]
@@ -88,6 +89,7 @@ class Journal:
             self._db = _open(path)
         self.kept = KeptTable(self._db, self._writing)
         self.cache = CacheTable(self._db, self._writing)
+        self.launches = LaunchLog(self._db, self._writing)
 
     def close(self) -> None:
         """Close the database."""

@@ -39,6 +39,8 @@ class Slice:
         The items, as places in the chunk.
     payload : str
         The blob with the chunk's items.
+    blobs : tuple of str
+        Every other blob that they refer to.
     memory : int
         Bytes that the lane must have.
     careful : bool
@@ -54,6 +56,7 @@ class Slice:
     memory: int
     careful: bool = False
     whole: bool = False
+    blobs: tuple[str, ...] = ()
 
     def message(self) -> Wire:
         """Return what a lane is told."""
@@ -62,6 +65,7 @@ class Slice:
             "start": self.start,
             "stop": self.stop,
             "payload": self.payload,
+            "blobs": list(self.blobs),
             "careful": self.careful,
             "whole": self.whole,
         }
@@ -144,7 +148,16 @@ class Crew:
             self._left[n] = count
             self._blobs[n] = (chunk["payload"], *chunk["blobs"])
             memory = chunk.get("memory") or self.run.memory
-            part = Slice(n, 0, count, chunk["payload"], memory, chunk["careful"], chunk["whole"])
+            part = Slice(
+                n,
+                0,
+                count,
+                chunk["payload"],
+                memory,
+                careful=chunk["careful"],
+                whole=chunk["whole"],
+                blobs=tuple(chunk["blobs"]),
+            )
             self._waiting.append(part)
 
     def forget(self, since: int, open_chunks: Iterable[int]) -> list[int]:
@@ -166,6 +179,7 @@ class Crew:
         found = {name for names in self._blobs.values() for name in names}
         for piece in self._pieces:
             found.update([piece.get("payload") or "", *piece.get("blobs", ())])
+            found.update(piece.get("errors", ()))
         return found - {""}
 
     # what lanes say ------------------------------------------------------------------

@@ -22,6 +22,7 @@ from jupyter_compute.policy import chaos
 from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
+from jupyter_compute.policy.where import where_of
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
@@ -190,12 +191,14 @@ class Life:
             elif run.waits and ((why := no_machine(run)) or now - run.explained >= _REASON_S):
                 run.explained = now
                 self._explain(run, why)
+            elif run.machine_id is not None and not run.spec.map:
+                self._show_moving(run)
         self.maps.tick()
 
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
         for run in list(self.active.values()):
-            if not run.waits or run.spec.layer != layer:
+            if not run.waits or where_of(run.spec).layers != (layer,):
                 continue
             if run.spec.map:
                 self.maps.fail(run, died("start", message))
@@ -248,7 +251,7 @@ class Life:
         if run.spec.map:
             self.maps.begin(run)
             return
-        self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.cpu, run.memory)
+        self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.needs(run.memory))
         self.maps.make_room()
 
     def _started(self, run: Run) -> None:
@@ -351,6 +354,14 @@ class Life:
 
     def _explain(self, run: Run, no_machine: str) -> None:
         reason = no_machine or self._executor.why_waiting(run.attempt_id)
+        self._show(run, "; ".join(filter(None, (reason, self._executor.moving(run.attempt_id)))))
+
+    def _show_moving(self, run: Run) -> None:
+        """Say what of a run's values is on its way to its machine, or back."""
+        moving = self._executor.moving(run.attempt_id)
+        self._show(run, f"on {run.machine}{'; ' if moving else ''}{moving}")
+
+    def _show(self, run: Run, reason: str) -> None:
         if reason and reason != run.reason:
             run.reason = reason
             if run.log.followers:

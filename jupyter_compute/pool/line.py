@@ -1,4 +1,4 @@
-"""The tasks that wait for a machine, in order, one queue per shape of what they ask for."""
+"""The tasks that wait for a machine, in order, one queue per kind."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 from sortedcontainers import SortedDict
 
-__all__ = ["Line", "Place", "Rank", "Shape"]
+__all__ = ["Kind", "Line", "Place", "Rank", "Shape"]
 
 Shape = tuple[tuple[str, float], ...]
 """What a task asks for: sorted pairs of resource and amount, so that it can be a key."""
+
+Kind = tuple[str, Shape]
+"""Where tasks may run, and what they ask for: those of one kind differ in nothing else."""
 
 Rank = tuple[float, float]
 """The order of the line: urgency (less is more urgent), then number of arrival."""
@@ -23,17 +26,22 @@ class Place:
     """One task's place in the line; `since` is the monotonic second in which it took it."""
 
     rank: Rank
-    shape: Shape
+    kind: Kind
     since: float
     task: Any
 
+    @property
+    def needs(self) -> dict[str, float]:
+        """What the task asks for, by resource."""
+        return dict(self.kind[1])
+
 
 class Line:
-    """The waiting tasks. Every operation costs O(log tasks), or O(shapes) where it says so."""
+    """The waiting tasks. Every operation costs O(log tasks), or O(kinds) where it says so."""
 
     def __init__(self) -> None:
         self._places: dict[Any, Place] = {}
-        self._queues: dict[Shape, SortedDict[Rank, Place]] = {}
+        self._queues: dict[Kind, SortedDict[Rank, Place]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -41,53 +49,53 @@ class Line:
     def add(self, place: Place) -> None:
         """Let a task wait; it must not be waiting."""
         self._places[place.task.key] = place
-        self._queues.setdefault(place.shape, SortedDict())[place.rank] = place
+        self._queues.setdefault(place.kind, SortedDict())[place.rank] = place
 
     def remove(self, key: Any) -> Place | None:
         """Take a task out, wherever it stands. Return its place, None if it had none."""
         place = self._places.pop(key, None)
         if place is not None:
-            queue = self._queues[place.shape]
+            queue = self._queues[place.kind]
             del queue[place.rank]
             if not queue:
-                del self._queues[place.shape]
+                del self._queues[place.kind]
         return place
 
     def get(self, key: Any) -> Place | None:
         """Return the task's place, None if it does not wait."""
         return self._places.get(key)
 
-    def first(self, shape: Shape) -> Place | None:
-        """Return the place of the first task of this shape, None if none waits."""
-        return self._at(shape, 0)
+    def first(self, kind: Kind) -> Place | None:
+        """Return the place of the first task of this kind, None if none waits."""
+        return self._at(kind, 0)
 
     def firsts(self) -> Iterator[Place]:
-        """Return the first place of each shape, in no order. O(shapes)."""
+        """Return the first place of each kind, in no order. O(kinds)."""
         return (queue.peekitem(0)[1] for queue in self._queues.values())
 
-    def counts(self) -> dict[Shape, int]:
-        """Return how many tasks of each shape wait. O(shapes)."""
-        return {shape: len(queue) for shape, queue in self._queues.items()}
+    def counts(self) -> dict[Kind, int]:
+        """Return how many tasks of each kind wait. O(kinds)."""
+        return {kind: len(queue) for kind, queue in self._queues.items()}
 
     def visit(self, served: Callable[[Place], bool]) -> None:
-        """Call `served` for each place in order of rank, and skip the rest of a shape when
+        """Call `served` for each place in order of rank, and skip the rest of a kind when
         it returns False: who asks for the same fares no better. It may remove the place.
-        O(shapes + places served).
+        O(kinds + places served).
         """
-        fronts = [(place.rank, place.shape, 0) for place in self.firsts()]
+        fronts = [(place.rank, place.kind, 0) for place in self.firsts()]
         heapq.heapify(fronts)
         while fronts:
-            _, shape, index = heapq.heappop(fronts)
-            place = self._at(shape, index)
+            _, kind, index = heapq.heappop(fronts)
+            place = self._at(kind, index)
             if place is None or not served(place):
                 continue
             index += place.task.key in self._places  # it stays, so the next one is behind it
-            following = self._at(shape, index)
+            following = self._at(kind, index)
             if following is not None:
-                heapq.heappush(fronts, (following.rank, shape, index))
+                heapq.heappush(fronts, (following.rank, kind, index))
 
-    def _at(self, shape: Shape, index: int) -> Place | None:
-        queue = self._queues.get(shape)
+    def _at(self, kind: Kind, index: int) -> Place | None:
+        queue = self._queues.get(kind)
         if queue is None or index >= len(queue):
             return None
         place: Place = queue.peekitem(index)[1]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from jupyter_compute.model import Clock
+from jupyter_compute.pool.fleet import Machine, machines_to_wire
 from jupyter_compute.pool.record import Run
-from jupyter_compute.pool.scaler import Machine, Scaler
+from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.telemetry import Telemetry
 
 __all__ = ["Drainer", "Machines", "UnknownMachine", "machines_of"]
@@ -73,7 +74,8 @@ class Machines:
     def to_wire(self) -> list[dict[str, Any]]:
         """Return the machines as clients see them."""
         counts = self.runs()
-        return self._scaler.to_wire(
+        return machines_to_wire(
+            self._scaler.machines,
             self._telemetry.latest,
             lambda machine_id: counts.get(machine_id, 0),
             lambda machine: {
@@ -86,6 +88,13 @@ class Machines:
         """Note that something is done on a machine now, or that it has just become ready."""
         if machine_id is not None:
             self._busy_until[machine_id] = self._clock.monotonic()
+
+    def idle_s(self, machine_id: str) -> float | None:
+        """Return for how long nothing has run on a ready machine; None if something does."""
+        since = self._busy_until.get(machine_id)
+        if since is None or machine_id in self.runs():
+            return None
+        return self._clock.monotonic() - since
 
     def tick(self) -> None:
         """Note which machines are busy, and end those that were to be stopped and are not."""

@@ -235,6 +235,8 @@ class Maps:
     def tick(self) -> None:
         """Send lanes home that have nothing to do, or that others have waited for long enough."""
         self._turns.tick(self._clock.monotonic())
+        for crew in self._crews.values():
+            self._show_moving(crew)
 
     def make_room(self) -> None:
         """Have lanes that stay without work go soon, if a newcomer turns out to wait for them."""
@@ -272,7 +274,7 @@ class Maps:
         crew.lanes[lane.id] = lane
         run.attempt = crew.opened
         spec = run.attempt_spec() | {"attempt": lane.id, "memory": memory}
-        self._executor.submit(lane.id, json.dumps(spec), run.cpu, memory)
+        self._executor.submit(lane.id, json.dumps(spec), run.needs(memory))
         self.make_room()
 
     def _started(self, crew: Crew, lane: Lane, shown: list[Event]) -> None:
@@ -313,6 +315,17 @@ class Maps:
             self.fail(run, envelope)
             return
         self._serve(crew)
+
+    def _show_moving(self, crew: Crew) -> None:
+        """Say what of a map's values is on its way to its machines, or back."""
+        run, lanes = crew.run, crew.lanes
+        moving = next(filter(None, map(self._executor.moving, lanes)), "")
+        where = f"on {run.machine}" if run.machine_id else ""
+        reason = "; ".join(filter(None, (where, moving)))
+        if run.machine_id and reason != run.reason:
+            run.reason = reason
+            if run.log.followers:
+                run.log.append([state_event(run)])
 
     def _withdraw(self, crew: Crew, lane: Lane) -> None:
         """Forget a lane that has no machine."""

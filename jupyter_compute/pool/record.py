@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
 from jupyter_compute.policy.cost import add, spent
 from jupyter_compute.policy.retry import Counts
+from jupyter_compute.policy.where import Needs, where_of
 from jupyter_compute.pool.events import EventLog
 
 if TYPE_CHECKING:
@@ -129,16 +130,22 @@ class Run:
         lanes = self.crew.blobs if self.crew is not None else set()
         return {self.spec.payload, self.spec.environment, *self.spec.blobs, *lanes} - {""}
 
+    def needs(self, memory: int) -> Needs:
+        """Return what an attempt with so many bytes needs of a machine."""
+        return Needs(where_of(self.spec), self.cpu, memory, self.spec.gpu)
+
     def attempt_spec(self) -> dict[str, Any]:
         """Return what the node is told about the current attempt."""
         spec = self.spec
         return {
             "run": self.id,
             "attempt": self.attempt_id,
+            "layer": spec.layer,
             "interpreter": spec.interpreter,
             "payload": spec.payload,
             "environment": spec.environment,
             "blobs": list(spec.blobs),
+            "kept": list(spec.kept),
             "cpu": self.cpu,
             "memory": self.memory,
             "timeout_s": spec.timeout_s,

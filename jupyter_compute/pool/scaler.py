@@ -10,16 +10,22 @@ import math
 import os
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
+from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import Clock, Offer
+from jupyter_compute.policy import steps
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
+from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.where import Needs, Waiting
+from jupyter_compute.pool.fleet import Machine
+from jupyter_compute.pool.launches import Launches
+from jupyter_compute.pool.offering import Offering
+from jupyter_compute.pool.ordering import Came, Ordering
 
-__all__ = ["Machine", "Scaler"]
+__all__ = ["Scaler"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,31 +35,8 @@ _MOST_FAILURES = 3
 _STARTS = 5
 """How long the next machine of a layer takes to start is told from so many before it."""
 
-_END_S = 10.0
 _POLL_S = 0.02
-
-
-@dataclass(slots=True)
-class Machine:
-    """A machine of this pool.
-
-    Parameters
-    ----------
-    id : str
-    offer : Offer
-    launched : float
-        Monotonic seconds.
-    started : float
-        UTC seconds.
-    state : {"starting", "ready", "draining", "ending"}
-        One that is draining ends when nothing runs on it any more.
-    """
-
-    id: str
-    offer: Offer
-    launched: float
-    started: float
-    state: Literal["starting", "ready", "draining", "ending"] = "starting"
+_HEARD_S = 0.05
 
 
 class Scaler:
@@ -61,27 +44,36 @@ class Scaler:
 
     Parameters
     ----------
-    layers : mapping
-        By name.
+    layers : dict
+        By name; they may be replaced while none of their machines are there.
     clock : Clock
     timers : Timers
     """
 
-    def __init__(self, layers: Mapping[str, Layer], clock: Clock, timers: Timers = TIMERS) -> None:
+    def __init__(self, layers: dict[str, Layer], clock: Clock, timers: Timers = TIMERS) -> None:
         self.layers = layers
+        self.offering = Offering(layers, clock)
+        self.launches = Launches(layers, clock, timers)
         self.machines: dict[str, Machine] = {}
+        self._ordering = Ordering(
+            self.offering, self.launches, clock, timers, self._came, self._tell
+        )
         self._clock = clock
         self._timers = timers
         self._numbers = itertools.count(1)
-        self._invitation = ""
+        self._invite: Callable[[str], str] | None = None
         self._failures: dict[str, int] = {}
         self._starts_s: dict[str, deque[float]] = {}
         self._woken = asyncio.Event()
-        self._demand: Callable[[], Mapping[str, int]]
+        self.limits = Limits()
+        self._demand: Callable[[], Sequence[Waiting]]
         self._give_up: Callable[[str, str], None]
+        self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
+        self.idle_s: Callable[[str], float | None] = lambda _: None
+        self.retiring: Callable[[str], None] = lambda _: None
 
     def launch(self, offer: Offer) -> Machine:
-        """Start a machine of the offered type.
+        """Start a machine of the offered type on a layer that introduces its machines itself.
 
         Raises
         ------
@@ -95,32 +87,32 @@ class Scaler:
             raise PoolError(launched.refused[0].message)
         machine = Machine(machine_id, offer, self._clock.monotonic(), self._clock.now())
         self.machines[machine_id] = machine
-        if self._invitation and isinstance(layer, Introducing):
-            layer.introduce(machine_id, self._invitation)
+        if self._invite is not None and isinstance(layer, Introducing):
+            layer.introduce(machine_id, self._invite)
         return machine
 
     def open(
         self,
-        invitation: str,
-        demand: Callable[[], Mapping[str, int]],
+        invite: Callable[[str], str],
+        demand: Callable[[], Sequence[Waiting]],
         give_up: Callable[[str, str], None],
     ) -> None:
         """Introduce the machines to the scheduler, also those launched before it existed.
 
         Parameters
         ----------
-        invitation : str
-            The scheduler's.
+        invite : callable
+            From a machine's id to its invitation to the scheduler.
         demand : callable
-            Returns how many attempts wait for a machine, by layer.
+            Returns what waits for a machine.
         give_up : callable
             Called with layer and message when no machine of a layer can be started.
         """
-        self._invitation, self._demand, self._give_up = invitation, demand, give_up
+        self._invite, self._demand, self._give_up = invite, demand, give_up
         for machine in self.machines.values():
             layer = self.layers[machine.offer.layer]
             if isinstance(layer, Introducing):
-                layer.introduce(machine.id, invitation)
+                layer.introduce(machine.id, invite)
 
     def joined(self, machine_id: str) -> None:
         """A machine has registered with the scheduler."""
@@ -129,6 +121,7 @@ class Scaler:
             machine.state = "ready"
             layer = machine.offer.layer
             self._failures.pop(layer, None)
+            self._ordering.joined(layer)
             starts_s = self._starts_s.setdefault(layer, deque(maxlen=_STARTS))
             starts_s.append(self._clock.monotonic() - machine.launched)
 
@@ -146,6 +139,11 @@ class Scaler:
         if isinstance(layer, Rehearsing):
             layer.lose(machine_id)
 
+    def retire(self, machine_id: str) -> None:
+        """End a machine on which nothing runs, unless something has just been placed there."""
+        self.machines[machine_id].state = "draining"
+        self.retiring(machine_id)
+
     def drain(self, machine_id: str) -> None:
         """Note that a machine is to end when nothing runs on it any more."""
         if self.machines[machine_id].state == "ready":
@@ -155,6 +153,13 @@ class Scaler:
         """End a machine, whatever runs on it."""
         self.machines[machine_id].state = "ending"
         self.wake()
+
+    def expect(self, needs: Needs) -> None:
+        """Look soon, if what has just come may want a machine."""
+        layers = needs.where.layers
+        if not any(m.offer.layer in layers for m in self.machines.values()):
+            # The scheduler hears of it a moment later.
+            asyncio.get_running_loop().call_later(_HEARD_S, self.wake)
 
     def wake(self) -> None:
         """Look again at once: something has changed."""
@@ -177,11 +182,35 @@ class Scaler:
 
     async def look(self) -> None:
         """Compare machines with demand, once, and act."""
+        self.launches.forget_old()
         for layer in self.layers.values():
             await self._mind(layer)
-        for name, waiting in self._demand().items():
-            if waiting and not any(m.offer.layer == name for m in self.machines.values()):
+        waiting = self._demand()
+        for name, layer in self.layers.items():
+            if not isinstance(layer, Introducing):
+                continue
+            wanted = any(name in one.needs.where.layers for one in waiting)
+            if wanted and not any(m.offer.layer == name for m in self.machines.values()):
                 await self._launch_one(name)
+        elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
+        scaling = self._ordering.look(elsewhere, self._steps(), self.limits)
+        for retirement in scaling.retirements:
+            logger.info("%s ends: %s", retirement.machine, retirement.why)
+            self.retire(retirement.machine)
+        if scaling.again_s is not None:
+            asyncio.get_running_loop().call_later(scaling.again_s, self.wake)
+
+    def why_waits(self, needs: Needs) -> str:
+        """Return what keeps such attempts waiting for a machine; empty if one has come."""
+        if not self._is_elsewhere(needs):
+            return self.why_none(needs.where.layer)
+        key = str(needs)
+        mine = [m for m in self.machines.values() if key in dict(m.meant) and m.state == "starting"]
+        if mine:
+            first = min(mine, key=lambda machine: machine.launched)
+            ready_in = self._ready_in(first.offer.layer, first.launched)
+            return f"starting {first.label} ({first.why}){ready_in}"
+        return self._ordering.why(needs)
 
     def why_none(self, layer: str) -> str:
         """Return what keeps the layer from having a ready machine; empty if it has one.
@@ -213,16 +242,48 @@ class Scaler:
         return statistics.median(took_s) if took_s else None
 
     async def close(self) -> None:
-        """End all machines, and return once they are gone."""
-        end = self._clock.monotonic() + _END_S
-        for machine in list(self.machines.values()):
-            layer = self.layers[machine.offer.layer]
-            while not await asyncio.to_thread(layer.terminate, machine.id):
-                if self._clock.monotonic() > end:
-                    logger.error("machine %s does not end", machine.id)
+        """End all machines, and return once they are gone, or on their way elsewhere."""
+        await self.launches.close()
+        end = self._clock.monotonic() + self._timers.end_s
+        await asyncio.gather(*(self._see_off(m, end) for m in list(self.machines.values())))
+
+    async def _see_off(self, machine: Machine, end: float) -> None:
+        layer = self.layers[machine.offer.layer]
+        pause_s = _POLL_S
+        while True:
+            try:
+                if await asyncio.to_thread(layer.terminate, machine.id):
                     break
-                await asyncio.sleep(_POLL_S)
-            self.machines.pop(machine.id, None)
+                if not isinstance(layer, Introducing):
+                    break  # the cloud has taken it on, which may go on for a minute
+            except PoolError as error:
+                logger.warning("machine %s: %s", machine.id, error)
+                pause_s = self._timers.tick_s
+            if self._clock.monotonic() > end:
+                logger.error("machine %s does not end", machine.id)
+                break
+            await asyncio.sleep(pause_s)
+        self.machines.pop(machine.id, None)
+
+    def _tell(self, layer: str, message: str) -> None:
+        self._give_up(layer, message)
+
+    def _steps(self) -> list[steps.Machine]:
+        """Return the machines elsewhere, as the decisions see them."""
+        found = []
+        for machine in self.machines.values():
+            offer = machine.offer
+            if isinstance(self.layers[offer.layer], Introducing) or machine.state == "ending":
+                continue
+            free = self.free(machine.id) or (offer.cpu, offer.memory, offer.gpu)
+            idle_s = self.idle_s(machine.id) if machine.state == "ready" else None
+            meant = machine.meant if machine.state == "starting" else ()
+            found.append(steps.Machine(machine.id, offer, machine.state, *free, meant, idle_s))
+        return found
+
+    def _is_elsewhere(self, needs: Needs) -> bool:
+        found = (self.layers.get(name) for name in needs.where.layers)
+        return not any(isinstance(layer, Introducing) for layer in found)
 
     def _ready_in(self, layer: str, launched: float) -> str:
         """Return when a machine will be ready; nothing if unknown, or if it is late already."""
@@ -235,75 +296,82 @@ class Scaler:
 
     async def _mind(self, layer: Layer) -> None:
         """See which machines of the layer are gone or late, and end those that must."""
-        seen = {machine.id: machine for machine in await asyncio.to_thread(layer.list)}
-        for machine in [m for m in self.machines.values() if m.offer.layer == layer.name]:
-            found = seen.get(machine.id)
-            late = self._clock.monotonic() - machine.launched > self._timers.launch_deadline_s
-            if machine.state == "starting":
-                if found is None or found.state == "gone":
-                    self._failed(machine, found.why if found else "it is not there")
-                elif late:
-                    limit = self._timers.launch_deadline_s
-                    self._failed(machine, f"it did not join within {limit:g} s")
-            elif found is None or found.state == "gone":
-                machine.state = "ending"
-            if machine.state == "ending" and await asyncio.to_thread(layer.terminate, machine.id):
+        ours = [m for m in self.machines.values() if m.offer.layer == layer.name]
+        here = isinstance(layer, Introducing)
+        sweeps, under_way = self.launches.sweeps, self.launches.under_way
+        if not here:
+            busy = bool(ours) or any(
+                one.offers[0].layer == layer.name for one in under_way.values()
+            )
+            if sweeps is None or not sweeps.due(layer.name, busy):
+                return
+        try:
+            seen = {machine.id: machine for machine in await asyncio.to_thread(layer.list)}
+        except PoolError as error:
+            logger.warning("the machines of %s cannot be listed: %s", layer.name, error)
+            return
+        limit_s = self._timers.launch_limit_s(layer.name)
+        for machine in ours:
+            self._examine(machine, seen.get(machine.id), limit_s)
+        if not here and sweeps is not None:
+            for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
+                await self._terminate(layer, stray)
+        for machine in [m for m in ours if m.state == "ending"]:
+            if await self._terminate(layer, machine.id):
                 self.machines.pop(machine.id, None)
+
+    def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> None:
+        late = self._clock.monotonic() - machine.launched > limit_s
+        if machine.state == "starting":
+            if found is None or found.state == "gone":
+                self._failed(machine, found.why if found else "it is not there")
+            elif late:
+                self._failed(machine, f"it did not join within {limit_s:g} s")
+        elif found is None or found.state == "gone":
+            machine.state = "ending"
+
+    async def _terminate(self, layer: Layer, machine_id: str) -> bool:
+        try:
+            return await asyncio.to_thread(layer.terminate, machine_id)
+        except PoolError as error:
+            logger.warning("machine %s is still to be ended: %s", machine_id, error)
+            return False
+
+    def _came(self, launch: Launch, found: Sequence[Came]) -> None:
+        """Take on what a launch has brought."""
+        now = self._clock.monotonic()
+        for machine, meant, why in found:
+            if machine.id not in self.machines:
+                self.machines[machine.id] = Machine(
+                    machine.id,
+                    machine.offer,
+                    now,
+                    machine.started,
+                    launch=launch.id,
+                    meant=meant,
+                    why=why,
+                )
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"
         layer = machine.offer.layer
-        self._failures[layer] = self._failures.get(layer, 0) + 1
         logger.warning("machine %s failed to start: %s", machine.id, why)
+        if not isinstance(self.layers[layer], Introducing):
+            self._ordering.boot_failed(layer, why, machine.launched)
+            return
+        tries = self._failures.get(layer, 0) + 1
+        self._count(layer, f"{tries} machines in a row failed to start; the last: {why}")
+
+    def _count(self, layer: str, message: str) -> None:
+        """Count a failure; after some in a row, tell those who wait."""
+        self._failures[layer] = self._failures.get(layer, 0) + 1
         if self._failures[layer] >= _MOST_FAILURES:
             # The next run gets a fresh set of tries: what was wrong may have been mended.
-            tries = self._failures.pop(layer)
-            self._give_up(layer, f"{tries} machines in a row failed to start; the last: {why}")
+            del self._failures[layer]
+            self._give_up(layer, message)
 
     async def _launch_one(self, layer: str) -> None:
         try:
-            offer = self.layers[layer].offers()[0]
-            await asyncio.to_thread(self.launch, offer)
+            await asyncio.to_thread(self.launch, self.layers[layer].offers()[0])
         except PoolError as error:
-            self._failures[layer] = self._failures.get(layer, 0) + 1
-            if self._failures[layer] >= _MOST_FAILURES:
-                del self._failures[layer]
-                self._give_up(layer, str(error))
-
-    def to_wire(
-        self,
-        usage: Callable[[str], Any],
-        runs: Callable[[str], int],
-        rest: Callable[[Machine], Mapping[str, float | None]],
-    ) -> list[Any]:
-        """Return the machines as clients see them.
-
-        Parameters
-        ----------
-        usage : callable
-            From machine id to its last sample: time, CPUs and bytes used; or None.
-        runs : callable
-            From machine id to the number of runs on it.
-        rest : callable
-            From machine to what is known of its rest: for how long, and until when.
-        """
-        return [
-            self._wire(m, usage(m.id), runs(m.id)) | dict(rest(m)) for m in self.machines.values()
-        ]
-
-    def _wire(self, machine: Machine, used: Any, runs: int) -> dict[str, Any]:
-        offer = machine.offer
-        return {
-            "id": machine.id,
-            "layer": offer.layer,
-            "type": offer.type,
-            "state": machine.state,
-            "spot": False,
-            "usd_per_hour": offer.usd_per_hour,
-            "cpu": offer.cpu,
-            "memory": offer.memory,
-            "cpu_used": None if used is None else used[1],
-            "memory_used": None if used is None else used[2],
-            "started": machine.started,
-            "runs": runs,
-        }
+            self._count(layer, str(error))

@@ -20,7 +20,7 @@ from distributed.scheduler import DEFAULT_EXTENSIONS, TaskState, WorkerState
 
 from jupyter_compute.errors import MachineLost
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.pool.line import Line, Place, Rank, Shape
+from jupyter_compute.pool.line import Kind, Line, Place, Rank, Shape
 from jupyter_compute.pool.room import fits, holds, shortage, show, slack, usage
 
 __all__ = ["FitScheduler", "shape_of"]
@@ -52,9 +52,9 @@ class FitScheduler(Scheduler):
     because a machine was lost or has closed, becomes ``erred``: whether it is rerun is
     decided elsewhere.
 
-    Tasks must be submitted with ``resources``; a task without is left to stock Dask. Tasks
-    differ in resources only: one that is restricted to certain workers can hold up others
-    that ask for the same.
+    Tasks must be submitted with ``resources``; a task without is left to stock Dask. Where
+    they may run is asked of `where` and `permits`; one that is restricted to certain workers
+    in Dask's own way can hold up others of its kind.
 
     Parameters
     ----------
@@ -62,6 +62,10 @@ class FitScheduler(Scheduler):
         Seconds after which a waiting task has a machine kept for it.
     monotonic : callable
         Returns seconds that never go back.
+    where : callable
+        From a task's key to the name of where it may run.
+    permits : callable
+        Tells by such a name and the name of a machine whether the task may run there.
     **kwargs
         For `distributed.Scheduler`. Work stealing is never loaded, as it moves tasks without
         regard to what is free.
@@ -72,6 +76,8 @@ class FitScheduler(Scheduler):
         *,
         ageing_s: float = TIMERS.ageing_s,
         monotonic: Callable[[], float] = time.monotonic,
+        where: Callable[[Any], str] = lambda _: "",
+        permits: Callable[[str, str], bool] = lambda _where, _machine: True,
         **kwargs: Any,
     ) -> None:
         extensions = dict(kwargs.pop("extensions", None) or DEFAULT_EXTENSIONS)
@@ -79,6 +85,8 @@ class FitScheduler(Scheduler):
         super().__init__(extensions=extensions, **kwargs)
         self._ageing_s = ageing_s
         self._monotonic = monotonic
+        self._where = where
+        self._permits = permits
         self._line = Line()
         self._arrivals = itertools.count()
         self._draining: set[str] = set()
@@ -86,14 +94,14 @@ class FitScheduler(Scheduler):
         self._next_ageing = math.inf
         self.add_plugin(_Watch(self._joined, self._left, self._gone))
 
-    def pending_demand(self) -> dict[Shape, int]:
-        """Return how many tasks of each shape wait for a machine. O(shapes)."""
+    def pending_demand(self) -> dict[Kind, int]:
+        """Return how many tasks of each kind wait for a machine. O(kinds)."""
         return self._line.counts()
 
-    def waiting_ages(self) -> dict[Shape, float]:
-        """Return for how many seconds the first task of each shape has waited. O(shapes)."""
+    def waiting_ages(self) -> dict[Kind, float]:
+        """Return for how many seconds the first task of each kind has waited. O(kinds)."""
         now = self._monotonic()
-        return {place.shape: now - place.since for place in self._line.firsts()}
+        return {place.kind: now - place.since for place in self._line.firsts()}
 
     def drain(self, address: str) -> None:
         """Give no new task to this machine, for it is about to end. Tasks on it go on."""
@@ -106,9 +114,13 @@ class FitScheduler(Scheduler):
         place = self._line.get(key)
         if place is None:
             return ""
-        needs = dict(place.shape)
+        needs = place.needs
         waiting = f"waiting for {show(needs)}: "
-        machines = [ws for ws in self.running if ws.address not in self._draining]
+        machines = [
+            ws
+            for ws in self.running
+            if ws.address not in self._draining and self._permits(place.kind[0], str(ws.name))
+        ]
         if not machines:
             return waiting + "no machine yet"
         machines = [ws for ws in machines if holds(ws, needs)]
@@ -139,7 +151,7 @@ class FitScheduler(Scheduler):
             shape = shape_of(ts.resource_restrictions)
             ts.resource_restrictions = dict(shape)
             rank = _rank(ts, math.inf)
-            equal = self._line.first(shape)
+            equal = self._line.first((self._where(ts.key), shape))
             if equal is not None and equal.rank < rank:
                 return set()
             self._reserve_for_aged()
@@ -161,11 +173,15 @@ class FitScheduler(Scheduler):
         """Return the machine on which the task fits best, of those open to its rank."""
         needs = ts.resource_restrictions or {}
         machines = [
-            ws
-            for ws in super().valid_workers(ts) or ()
-            if fits(ws, needs) and self._is_open(ws.address, rank)
+            ws for ws in self._permitted(ts) if fits(ws, needs) and self._is_open(ws.address, rank)
         ]
         return min(machines, key=lambda ws: (slack(ws, needs), str(ws.name)), default=None)
+
+    def _permitted(self, ts: TaskState) -> list[WorkerState]:
+        """Return the machines that could hold the task, if nothing else were on them."""
+        where = self._where(ts.key)
+        capable = super().valid_workers(ts) or ()
+        return [ws for ws in capable if self._permits(where, str(ws.name))]
 
     def _is_open(self, address: str, rank: Rank) -> bool:
         holder = self._reservations.get(address)
@@ -197,11 +213,10 @@ class FitScheduler(Scheduler):
             return False
         self._give_up_reservation(place)
         closed = self._draining.union(self._reservations)
-        capable = super().valid_workers(place.task) or ()
-        machines = [ws for ws in capable if ws.address not in closed]
+        machines = [ws for ws in self._permitted(place.task) if ws.address not in closed]
         if not machines:
             return False
-        needs = dict(place.shape)
+        needs = place.needs
         soonest = min(machines, key=lambda ws: (shortage(ws, needs), str(ws.name)))
         self._reservations[soonest.address] = place
         return True
@@ -220,8 +235,8 @@ class FitScheduler(Scheduler):
             self.loop.add_callback(self._refuse_rerun, key)
             return
         now = self._monotonic()
-        shape = shape_of(ts.resource_restrictions)
-        self._line.add(Place(_rank(ts, next(self._arrivals)), shape, now, ts))
+        kind = (self._where(key), shape_of(ts.resource_restrictions))
+        self._line.add(Place(_rank(ts, next(self._arrivals)), kind, now, ts))
         self._next_ageing = min(self._next_ageing, now + self._ageing_s)
 
     def _refuse_rerun(self, key: Any) -> None:

@@ -15,27 +15,35 @@ import jupyter_compute
 from jupyter_compute import ask, places, settings
 from jupyter_compute.ask import Ask
 from jupyter_compute.blobs import Blobs
-from jupyter_compute.errors import AskError, PoolError
-from jupyter_compute.layers.base import Layer
+from jupyter_compute.errors import PoolError
+from jupyter_compute.layers.base import Apart, Store
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
-from jupyter_compute.policy.fit import Grant, fit
+from jupyter_compute.policy.fit import Grant, Oversize, fit
+from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.policy.limits import Limits as MachineLimits
+from jupyter_compute.policy.where import GROUPS, Where
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
 from jupyter_compute.pool.costs import Costs
+from jupyter_compute.pool.door import Door
 from jupyter_compute.pool.engine import Engine
+from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
 from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.rehearsal import Rehearsal
 from jupyter_compute.pool.runs import Runs
-from jupyter_compute.pool.scaler import Machine, Scaler
+from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
+from jupyter_compute.pool.sweeps import Sweeps
 from jupyter_compute.pool.telemetry import Telemetry
+from jupyter_compute.pool.transfer import Transfers
 from jupyter_compute.pool.upkeep import Limits, Upkeep
 
 __all__ = ["Service", "serve"]
@@ -43,6 +51,7 @@ __all__ = ["Service", "serve"]
 logger = logging.getLogger(__name__)
 
 _CANCEL_S = 5.0
+_MOST_MACHINES = 10_000
 
 
 class Service:
@@ -63,17 +72,32 @@ class Service:
         log_bytes = ask.parse_memory(settings.get("event-log.max-bytes"), "event-log.max-bytes")
         self._journal = Journal(places.journal())
         self._telemetry = Telemetry()
-        self._receipts = Receipts(self._journal, clock, lambda name: scaler.layers[name].offers())
+        self._receipts = Receipts(self._journal, clock, scaler.offering.of)
         self._life = Life(self._journal, clock, abandoned_s, self._run_ended, self._receipts)
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
-        self._upkeep = Upkeep(self._journal, self._life.active, self.stored, limits, clock)
-        self._engine = Engine(self)
-        self._life.attach(self._engine, scaler.lose)
-        active, leave = self._life.active, self._life.maps.leave
+        blobs, kept = Blobs(places.blob_dirs()), self._journal.kept.find
+        self.transfers = Transfers(self._store_of, blobs, kept, self, clock)
+        active, tidy = self._life.active, self.transfers.tidy
+        self._upkeep = Upkeep(self._journal, active, self.stored, limits, clock, tidy)
+        self._engine = Engine(self.transfers, self._permits, self.transfers.asked)
+        self.transfers.attach(self._engine)
+        self._door = Door(
+            self._engine.authority, scaler.launches.admit, lambda: self._engine.scheduler.address
+        )
+        self._door_url = ""
+        self._renewed = clock.monotonic()
+        self._life.attach(self.transfers, scaler.lose)
+        leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
+        scaler.limits = _limits()
+        scaler.launches.sweeps = Sweeps(self._journal.launches, clock, TIMERS)
+        scaler.free, scaler.retiring = self._engine.free, self._engine.drain
+        scaler.idle_s = self.machines.idle_s
+        offering = scaler.offering
+        self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
@@ -92,8 +116,9 @@ class Service:
             loop.add_signal_handler(number, self._stopping.set)
         for note in self._journal.notes:
             logger.warning("%s", note)
-        invitation = await self._engine.open()
-        self._scaler.open(invitation, self._demand, self._life.fail_waiting)
+        await self._engine.open()
+        self._scaler.open(self._engine.invite, self._engine.demand, self._life.fail_waiting)
+        self._scaler.launches.door = self._open_door
         count = self.runs.replay()
         if count:
             logger.warning("%d unfinished runs were taken on again", count)
@@ -107,7 +132,9 @@ class Service:
         self._close_door()
         await self._end_cancelled()
         self._life.close()
+        self.transfers.close()
         await self._scaler.close()
+        await self._door.close()
         await self._engine.end()
         await self._server.close_all_connections()
         try:
@@ -131,6 +158,16 @@ class Service:
 
     # for the API ------------------------------------------------------------------
 
+    async def hear(self, layer: str) -> None:
+        """Learn what a layer offers, before an ask for it is looked at.
+
+        Raises
+        ------
+        AskError
+            If there is no such layer, or it cannot be used as configured.
+        """
+        await self._scaler.offering.hear(layer)
+
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run."""
         grant = self._grant(spec_ask(spec))
@@ -140,8 +177,7 @@ class Service:
         if recorded is not None:
             return self.runs.recall(spec, grant, recorded)
         run = self.runs.submit(spec, grant)
-        if not self._scaler.machines:
-            self._scaler.wake()
+        self._scaler.expect(run.needs(run.memory))
         return run
 
     def plan(self, ask: Ask) -> Mapping[str, Any]:
@@ -149,7 +185,10 @@ class Service:
         grant = self._grant(ask)
         return {
             "layer": grant.offer.layer,
-            "machine": grant.offer.type,
+            "machine": grant.offer.label,
+            "zone": grant.offer.zone,
+            "region": grant.offer.region,
+            "priced": grant.offer.priced,
             "cpu": grant.cpu,
             "memory": grant.memory,
             "memory_high": grant.memory_high,
@@ -187,9 +226,9 @@ class Service:
         """Return the sums of the receipts since the beginning of a day."""
         return self._receipts.costs(since, by, list(self._life.active.values()))
 
-    def layers(self) -> Mapping[str, Any]:
+    async def layers(self) -> Mapping[str, Any]:
         """Return every layer with its offers."""
-        return {"layers": [_layer_wire(layer) for layer in self._scaler.layers.values()]}
+        return {"layers": await self._scaler.offering.to_wire()}
 
     def stop(self, force: bool) -> None:
         """End the service once this call has been answered."""
@@ -218,7 +257,7 @@ class Service:
         found = self._scaler.machines.get(machine)
         self.machines.used(machine)
         offer = found.offer if found else None
-        self._of(attempt).placed(attempt, machine, offer.type if offer else machine, offer)
+        self._of(attempt).placed(attempt, machine, offer.label if offer else machine, offer)
 
     def happened(self, attempt: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Pass on what an attempt reports."""
@@ -234,6 +273,11 @@ class Service:
         self._telemetry.add(self._clock.now(), machine, sample)
         for attempt, used in sample["attempts"].items():
             self._of(attempt).sampled(attempt, used)
+
+    def noticed(self, machine: str, at: float) -> None:
+        """Give no new run to a machine that will be taken away."""
+        self._engine.drain(machine)
+        self._scaler.drain(machine)
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""
@@ -252,15 +296,33 @@ class Service:
     # inside -----------------------------------------------------------------------
 
     def _grant(self, ask: Ask) -> Grant:
-        layer = self._scaler.layers.get(ask.layer)
-        if layer is None:
-            known = ", ".join(self._scaler.layers)
-            raise AskError(f"there is no layer {ask.layer!r}", hint=f"known: {known}")
-        oversize = settings.get(f"layers.{ask.layer}.oversize")
-        return fit(ask, layer.offers(), oversize)
+        oversize: Oversize = "refuse"
+        if ask.layer == "local":
+            oversize = settings.get("layers.local.oversize")
+        return fit(ask, self._scaler.offering.permitted(ask), oversize)
 
-    def _demand(self) -> Mapping[str, int]:
-        return {"local": self._engine.demand()}
+    def _in_use(self) -> str:
+        """Return why the layers elsewhere must stay as they are, or nothing."""
+        elsewhere = [m for m in self._scaler.machines.values() if m.offer.layer != "local"]
+        runs = [run for run in self._life.active.values() if run.spec.layer != "local"]
+        if elsewhere or runs or self._scaler.launches.under_way:
+            return f"{len(elsewhere)} machine(s) and {len(runs)} run(s) are elsewhere"
+        return ""
+
+    def _permits(self, where: Where, machine_id: str) -> bool:
+        machine = self._scaler.machines.get(machine_id)
+        return machine is not None and where.permits(machine.offer)
+
+    def _open_door(self) -> tuple[str, str]:
+        """Return where machines from elsewhere join, and whom they are to believe there."""
+        if not self._door_url:
+            self._door_url = self._door.open(_host())
+        return self._door_url, self._engine.authority.certificate
+
+    def _store_of(self, name: str) -> Store | None:
+        """Return where a layer's machines get their blobs from, unless they share ours."""
+        layer: object = self._scaler.layers.get(GROUPS.get(name, (name,))[0])
+        return layer.store() if isinstance(layer, Apart) else None
 
     def _open_stored(self) -> Stored:
         max_bytes = ask.parse_memory(settings.get("cache.max-bytes"), "cache.max-bytes")
@@ -290,9 +352,12 @@ class Service:
         self._upkeep.run_ended()
 
     def _tick(self) -> None:
-        why_none = functools.cache(self._scaler.why_none)  # the same for all that wait
-        self._life.tick(lambda run: why_none(run.spec.layer))
+        why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
+        self._life.tick(lambda run: why(run.needs(run.memory)))
         self.machines.tick()
+        if self._clock.monotonic() - self._renewed > TIMERS.lease_renew_s:
+            self._renewed = self._clock.monotonic()
+            self._engine.renew_leases(TIMERS.lease_s)
         self._upkeep.tick()
         if self._life.active or self._requests:
             self._idle_since = self._clock.monotonic()
@@ -309,11 +374,12 @@ async def _serve(listener: socket.socket, scaler: Scaler) -> None:
     await Service(scaler, SystemClock()).run(listener)
 
 
-def _layer_wire(layer: Layer) -> Mapping[str, Any]:
-    why_not = layer.why_not()
-    return {
-        "name": layer.name,
-        "configured": not why_not,
-        "offers": [offer.to_wire() for offer in layer.offers()],
-        "why_not": why_not,
-    }
+def _limits() -> MachineLimits:
+    idle_s = ask.parse_time(settings.get("machine-idle-timeout"), "machine-idle-timeout")
+    most = ask.parse_count(settings.get("max-machines"), "max-machines", _MOST_MACHINES)
+    return MachineLimits(most, idle_s=idle_s)
+
+
+def _host() -> str:
+    """Return the address of this host at which machines can reach it."""
+    return str(settings.get("scheduler-host"))

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from jupyter_compute import places
+from jupyter_compute.layers.base import Layer
 from jupyter_compute.layers.local import LocalLayer
 from jupyter_compute.model import SystemClock
 from jupyter_compute.pool.scaler import Scaler
@@ -35,15 +36,19 @@ def main() -> int:
         return 0
     listener = _listen(places.socket())
     _log_to(places.service_log())
-    layer = LocalLayer()
-    scaler = Scaler({layer.name: layer}, SystemClock())
-    scaler.launch(layer.offers()[0])
+    local = LocalLayer()
+    layers: dict[str, Layer] = {local.name: local}
+    scaler = Scaler(layers, SystemClock())
+    scaler.launch(local.offers()[0])
 
     gc.disable()  # importing makes no garbage
     import dask.config
 
     dask.config.set({"logging": {"distributed": "warning"}})
+    from jupyter_compute.layers.known import others
     from jupyter_compute.pool.service import serve
+
+    layers |= others()
 
     gc.freeze()
     gc.enable()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from jupyter_compute.blobs import Blobs
@@ -38,6 +38,7 @@ class Stored:
     ) -> None:
         self.cache = cache
         self.freed: set[str] = set()
+        self.gone: dict[str, set[str]] = {}
         self._kept = journal.kept
         self._active = active
         self._blobs = blobs
@@ -85,8 +86,10 @@ class Stored:
                 hint="`%compute kept` lists them; run the cell that made it again",
                 kept=kept_id,
             )
-        if not all(map(self._blobs.has, (found["payload"], *found["blobs"]))):
-            self.freed |= self._kept.drop([kept_id])
+        here = all(map(self._blobs.has, (found["payload"], *found["blobs"])))
+        # What is in a layer's store is looked for there when it is needed.
+        if not here and not found.get("apart"):
+            self._drop([kept_id])
             raise TransferError(
                 f"the kept value {kept_id} is lost: its storage was emptied",
                 hint="run the cell that made it again",
@@ -120,7 +123,7 @@ class Stored:
         readers = self.readers()
         wanted = list(known) if kept_ids is None else list(dict.fromkeys(kept_ids))
         dropped = [kept_id for kept_id in wanted if kept_id not in readers]
-        self.freed |= self._kept.drop(dropped)
+        self._drop(dropped)
         return {
             "dropped": dropped,
             "nbytes": sum(known[kept_id]["nbytes"] for kept_id in dropped),
@@ -136,7 +139,16 @@ class Stored:
         now = self._clock.now()
         self._kept.forget_dead_holders(now)
         over = self._kept.expired(now - released_s, now - retention_s, self.readers())
-        self.freed |= self._kept.drop(over)
+        self._drop(over)
+
+    def _drop(self, kept_ids: Collection[str]) -> None:
+        """Drop these, and note what that frees on this host and in the stores of layers."""
+        found = [entry for kept_id in kept_ids if (entry := self._kept.find(kept_id))]
+        for entry in found:
+            if entry.get("apart"):
+                gone = self.gone.setdefault(entry["apart"], set())
+                gone.update([entry["payload"], *entry["blobs"]])
+        self.freed |= self._kept.drop(kept_ids)
 
     def needed(self) -> set[str]:
         """Return the blobs of kept values, which must stay."""

@@ -26,6 +26,13 @@ class _KeptValue(Handler):
         self.finish(json.dumps(self.pool.stored.kept_value(kept_id[:80])))
 
 
+class _Bring(Handler):
+    async def post(self, kept_id: str) -> None:
+        entry = self.pool.stored.kept_value(kept_id[:80])
+        await self.pool.transfers.bring_kept(entry)
+        await self.finish(json.dumps(entry))
+
+
 class _Drop(Handler):
     def post(self) -> None:
         ids = self.body().get("ids")
@@ -66,6 +73,7 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (r"/v1/kept/drop", _Drop),
     (r"/v1/kept/holds", _Holds),
     (r"/v1/kept/([^/]*)", _KeptValue),
+    (r"/v1/kept/([^/]*)/bring", _Bring),
     (r"/v1/cache", _Cached),
     (r"/v1/cache/clear", _ClearCache),
 )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.policy.where import where_of
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.lanes import Crew, Lane
 
@@ -54,10 +55,18 @@ class Turns:
         found: dict[str, int] = {}
         for crew in self._crews.values():
             own = sum(not lane.machine_id for lane in crew.lanes.values())
-            if self._executor.demand() > own:
+            if self._waiting(crew) > own:
                 idle = (lane for lane in crew.lanes.values() if lane.idle)
                 found.update((lane.id, lane.turns) for lane in idle)
         return found
+
+    def _waiting(self, crew: Crew) -> int:
+        """Return how many attempts wait for a machine of the layers that the map is on."""
+        layers = set(where_of(crew.run.spec).layers)
+        waiting = self._executor.demand()
+        return sum(
+            demand.count for demand in waiting if layers.intersection(demand.needs.where.layers)
+        )
 
     def _clear(self, before: Mapping[str, int]) -> None:
         for attempt, turns in self._idle().items():
@@ -71,7 +80,7 @@ class Turns:
         most = max((lane.memory for lane in working), default=0)
         alike = (lane for lane in crew.lanes.values() if lane.memory <= most)
         waiting = [lane for lane in alike if not lane.machine_id]
-        others = self._executor.demand() - len(waiting)
+        others = self._waiting(crew) - len(waiting)
         if not working or others <= 0 or crew.turn_ends is None:
             crew.turn_ends = now + TIMERS.lane_turn_s
         elif now > crew.turn_ends:

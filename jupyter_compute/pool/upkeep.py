@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ from jupyter_compute.pool.stored import Stored
 __all__ = ["Limits", "Upkeep"]
 
 logger = logging.getLogger(__name__)
+
+Tidy = Callable[
+    [Mapping[str, Collection[str]], Iterable[Mapping[str, Any]], Collection[str]], Awaitable[None]
+]
 
 _PAUSE_S = 60.0
 _PAUSE_AFTER_RUN_S = 10.0
@@ -76,6 +80,9 @@ class Upkeep:
         What stays between runs.
     limits : Limits
     clock : Clock
+    tidy : callable
+        Removes from the stores of layers what was dropped, and looks after the rest: called with
+        the blobs to go by layer, the kept values, and the blobs that stay.
     """
 
     def __init__(
@@ -85,12 +92,14 @@ class Upkeep:
         stored: Stored,
         limits: Limits,
         clock: Clock,
+        tidy: Tidy,
     ) -> None:
         self._journal = journal
         self._stored = stored
         self._active = active
         self._limits = limits
         self._clock = clock
+        self._tidy = tidy
         self._blobs = Blobs(places.blob_dirs())
         self._last = float("-inf")
         self._run_ended = False
@@ -126,6 +135,8 @@ class Upkeep:
             left = await asyncio.to_thread(self._blobs.release, freed, _RECENT_S)
             self._stored.freed |= left
             await asyncio.to_thread(self._blobs.collect, pinned, limits.unused_s, limits.blob_bytes)
+            gone, self._stored.gone = self._stored.gone, {}
+            await self._tidy(gone, self._stored.kept(), pinned)
             recorded = self._stored.cache.needed() - self._stored.needed()
             await asyncio.to_thread(self._blobs.settle, recorded, limits.unused_s)
             self.forget_old_runs()

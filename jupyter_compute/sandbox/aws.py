@@ -14,13 +14,15 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.general import General
+from moto.ecs.models import ecs_backends
 from moto.ssm.models import Parameter, ssm_backends
 
-from . import instances
+from . import fleets, instances, task_logs, tasks
 from .amending import replace
 from .booter import Booter
 from .launches import Launches
 from .networks import Networks
+from .prices import Prices
 from .world import IMAGE, World
 
 __all__ = ["ACCOUNT", "REGION", "amend"]
@@ -35,20 +37,27 @@ _IMAGES = {
     "/aws/service/ami-amazon-linux-latest/al2023-ami-minimal-kernel-default-arm64": "arm64",
     **{
         f"/aws/service/canonical/ubuntu/server/{version}/stable/current/{name}/hvm/{disk}/ami-id": kind
-        for version, disk in (("22.04", "ebs-gp2"), ("24.04", "ebs-gp3"), ("26.04", "ebs-gp3"))
+        for version, disk in (("22.04", "ebs-gp2"), ("24.04", "ebs-gp3"))
         for name, kind in (("amd64", "x86_64"), ("arm64", "arm64"))
     },
 }
 """The parameters that name the newest images, and what runs them."""
 
 
-def amend(world: World, booter: Booter, networks: Networks) -> None:
+def amend(world: World, booter: Booter, networks: Networks, prices: Prices) -> None:
     """Change moto for the whole process, and set up what an account has by itself."""
     _addresses(networks)
     instances.amend(world, booter)
-    Launches(world).amend()
+    launches = Launches(world)
+    launches.amend()
+    fleets.amend(world, launches, prices)
+    prices.amend()
+    tasks.amend(world, booter)
+    task_logs.amend(world)
     _console(world)
+    _public_tasks()
     world.image = _images()
+    ecs_backends[ACCOUNT][REGION].put_account_setting("taskLongArnFormat", "enabled")
 
 
 def _addresses(networks: Networks) -> None:
@@ -65,6 +74,23 @@ def _addresses(networks: Networks) -> None:
     for module in (instances_model, interfaces, ecs_models):
         replace(module, "random_private_ip", private)
     replace(interfaces.NetworkInterface, "check_auto_public_ip", public)
+
+
+def _public_tasks() -> None:
+    """A task that asked for a public address has one, as the API of EC2 tells of its interface."""
+    make = ecs_models.Task.__init__
+
+    def init(task: Any, *arguments: Any, **more: Any) -> None:
+        make(task, *arguments, **more)
+        network = getattr(task, "network_configuration", {}).get("awsvpcConfiguration", {})
+        if network.get("assignPublicIp") == "ENABLED":
+            details = {each["name"]: each["value"] for each in task.attachments[0]["details"]}
+            backend = ec2_backends[task._account_id][task.region_name]  # noqa: SLF001
+            interface = backend.get_network_interface(details["networkInterfaceId"])
+            interface.public_ip_auto_assign = True
+            interface.check_auto_public_ip()
+
+    replace(ecs_models.Task, "__init__", init)
 
 
 def _console(world: World) -> None:

@@ -22,6 +22,10 @@ _TICK_S = 0.05
 _TERM_S = 3.0
 """How long the processes of a machine that ends may take, before they are killed."""
 _NOTICE_S = 120.0
+_SPOT_ENDS = {
+    "ec2": "Server.SpotInstanceTermination: Spot instance termination",
+    "fargate": "Your Spot Task was interrupted.",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -47,8 +51,18 @@ class Booter:
                 try:
                     with self._world.lock:
                         self.step(machine)
-                except Exception:  # noqa: BLE001 - one machine must not hold up the others
+                except Exception as error:  # noqa: BLE001 - one must not hold up the others
                     _log.exception("machine %s", machine.id)
+                    self._give_up(machine, error)
+
+    def _give_up(self, machine: Machine, error: Exception) -> None:
+        """End a machine that the sandbox cannot handle, and say so as AWS would."""
+        with self._world.lock:
+            machine.why = f"Server.InternalError: {type(error).__name__}: {error}"
+            if machine.guest is not None:
+                machine.guest.signal(signal.SIGKILL)
+            machine.state, machine.ended = "terminated", time.time()
+            machine.show()
 
     def step(self, machine: Machine) -> None:
         """Do what is due for the machine."""
@@ -82,6 +96,9 @@ class Booter:
         seconds = self._world.scaled(_NOTICE_S)
         machine.notice = time.time() + seconds
         machine.notice_at = time.monotonic() + seconds
+        if machine.kind == "fargate" and machine.guest is not None:
+            machine.data["stop_code"] = "SpotInterruption"
+            machine.guest.told_to_end()
 
     def _boot(self, machine: Machine) -> None:
         world = self._world
@@ -108,8 +125,8 @@ class Booter:
             docker=cloud_config,
             python=machine.kind == "fargate",
         )
-        if world.settings.net == "loopback":
-            variables = {**variables, **self._networks.variables(machine)}
+        self._networks.prepare(machine)
+        variables = {**variables, **self._networks.variables(machine)}
         environment = guest.environment(world.root, path, variables)
         guest.boot([*self._networks.prefix(machine), *arguments], environment)
         machine.show()
@@ -123,14 +140,13 @@ class Booter:
         due = machine.data.get("shutdown_at")
         status = guest.status()
         if machine.notice_at is not None and now >= machine.notice_at:
-            self.end(
-                machine, "Server.SpotInstanceTermination: Spot instance termination", at_once=True
-            )
+            self.end(machine, _SPOT_ENDS[machine.kind], at_once=True)
         elif due is not None and now >= due:
             why = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
             self.end(machine, why, stop=machine.stops_itself)
         elif machine.ends_with_its_program and status is not None:
             machine.data["exit_code"] = status if status >= 0 else 128 - status
+            machine.data.setdefault("stop_code", "EssentialContainerExited")
             self.end(machine, "Essential container in task exited")
 
     def _due(self, wish: str, now: float) -> float | None:

@@ -39,6 +39,7 @@ def add_commands(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     add("down", lambda _: {"ended": start.down()}, _down_told, "End it and all its machines.")
     add("status", _status, _told, "Say whether it runs, and how clients reach it.")
     add("machines", lambda _: start.ask("machines"), _machines, "List all machines so far.")
+    add("bill", lambda _: start.ask("bill"), _bill, "Sum up what AWS would have charged.")
     calls = add("calls", _calls, _call_lines, "List the calls of the API so far.")
     calls.add_argument("--since", type=_count, default=0, metavar="N", help="those after call N")
     _add_fault(add("fault", _fault, _faults, "Let calls of the API go wrong from now on."))
@@ -71,12 +72,14 @@ _MACHINE_VERBS = {
     "kill": "Kill a machine at once and without notice.",
     "freeze": "Stop all processes of a machine, as if it hung.",
     "thaw": "Let a frozen machine go on.",
+    "cut": "Cut a machine off from all others (--net netns).",
+    "heal": "Let a machine that was cut off back.",
     "notice": "Tell a spot machine that it is taken away in two minutes.",
 }
 
 
 def _add_fault(fault: Any) -> None:
-    fault.add_argument("call", metavar="ACTION", help="e.g. RunInstances; '*' for every call")
+    fault.add_argument("call", metavar="ACTION", help="e.g. RunInstances, 'Describe*'")
     fault.add_argument("--code", default="", help="the error to answer")
     fault.add_argument("--count", type=_count, default=None, metavar="N", help="how often (ever)")
     fault.add_argument(
@@ -158,6 +161,15 @@ def _machines(machines: list[dict[str, Any]]) -> str:
             f"{found['id']}  {kind}  {found['zone']}  {found['state']}  {age}  {why}".rstrip()
         )
     return "\n".join(rows)
+
+
+def _bill(found: dict[str, Any]) -> str:
+    rows = [
+        f"{item['machine']}  {item['type']}{' spot' if item['spot'] else ''}  {item['zone']}"
+        f"  {ask.format_time(item['seconds'])}  {ask.format_money(item['usd'])}"
+        for item in found["items"]
+    ]
+    return "\n".join([*rows, f"{ask.format_money(found['usd'])} in a cloud; nothing here"])
 
 
 def _fault(options: argparse.Namespace) -> Any:

@@ -8,10 +8,13 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from .bill import bill
 from .booter import Booter
 from .faults import Fault
 from .machines import GONE, Machine
 from .metadata import Metadata
+from .networks import Networks
+from .prices import Prices
 from .world import World
 
 __all__ = ["Control", "Refused"]
@@ -30,18 +33,24 @@ class Control:
     ----------
     world : World
     booter : Booter
+    prices : Prices
+    networks : Networks
     """
 
-    def __init__(self, world: World, booter: Booter) -> None:
+    def __init__(self, world: World, booter: Booter, prices: Prices, networks: Networks) -> None:
         self._world = world
         self._booter = booter
+        self._networks = networks
         self._metadata = Metadata(world)
         self._verbs: dict[str, Callable[..., Any]] = {
+            "bill": lambda: bill(world, prices),
             "boot-fail": self._boot_fail,
             "calls": lambda since=0: world.calls.since(since),
             "clear": lambda: {"cleared": world.faults.clear()},
+            "cut": lambda machine: self._join(machine, joined=False),
             "fault": self._fault,
             "freeze": lambda machine: self._freeze(machine, frozen=True),
+            "heal": lambda machine: self._join(machine, joined=True),
             "kill": self._kill,
             "machines": lambda: [machine.listed() for machine in list(world.machines.values())],
             "notice": self._notice,
@@ -94,6 +103,16 @@ class Control:
             raise Refused(f"{machine} has not booted yet")
         found.guest.signal(signal.SIGSTOP if frozen else signal.SIGCONT)
         found.frozen = frozen
+        return found.listed()
+
+    def _join(self, machine: str, *, joined: bool) -> dict[str, Any]:
+        found = self._machine(machine)
+        if found.guest is None:
+            raise Refused(f"{machine} has not booted yet")
+        refused = self._networks.join(found, joined=joined)
+        if refused:
+            raise Refused(refused)
+        found.cut = not joined
         return found.listed()
 
     def _notice(self, machine: str) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
-from . import wire
+from . import signing, wire
 from .faults import Fault
 from .tokens import LONGEST
 from .world import World
@@ -19,6 +18,7 @@ __all__ = ["Front"]
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
+_log = logging.getLogger(__name__)
 _TOKENS = {"RunInstances": "ClientToken", "CreateFleet": "ClientToken", "RunTask": "clientToken"}
 _CODE = re.compile(rb"<Code>([\w.]+)</Code>|\"__type\": *\"(?:[\w.]*#)?(\w+)\"")
 _INSTANCE = re.compile(rb"\bi-[0-9a-f]{8,17}\b")
@@ -96,9 +96,8 @@ class Front:
             return wire.error(
                 request, code, "The security token included in the request is invalid."
             )
-        if request.presigned and _expired(environ):
-            return wire.error(request, "AccessDenied", "Request has expired")
-        return None
+        refused = signing.refusal(environ) if request.presigned else None
+        return None if refused is None else wire.error(request, *refused)
 
     def _carry_out(self, request: wire.Request, environ: dict[str, Any]) -> Answer:
         name = _TOKENS.get(request.action, "")
@@ -149,6 +148,14 @@ class Front:
         own = self._own.get(request.service)
         if own is not None:
             return own(request)
+        try:
+            return self._ask_moto(environ)
+        except Exception as error:  # noqa: BLE001 - the client is told
+            _log.exception("%s:%s", request.service, request.action)
+            text = f"The sandbox cannot do this: {type(error).__name__}: {error}"
+            return wire.error(request, "InternalFailure", text)
+
+    def _ask_moto(self, environ: dict[str, Any]) -> Answer:
         started: list[Any] = []
         answered = self._moto(
             environ, lambda status, headers, *_: started.extend((status, headers))
@@ -173,13 +180,3 @@ def _says(fault: Fault) -> str:
 def _code(body: bytes) -> str:
     found = _CODE.search(body)
     return "" if found is None else (found.group(1) or found.group(2)).decode()
-
-
-def _expired(environ: dict[str, Any]) -> bool:
-    query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
-    if "Expires" in query:
-        return time.time() > float(query["Expires"])
-    if "X-Amz-Date" not in query:
-        return False
-    made = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return time.time() > made.timestamp() + float(query.get("X-Amz-Expires", 0))

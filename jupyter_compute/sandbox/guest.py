@@ -106,6 +106,16 @@ class Guest:
                 continue
         return len(found)
 
+    def told_to_end(self) -> None:
+        """Send the first process a SIGTERM if it handles it: a container's ignores it otherwise."""
+        try:
+            text = Path(f"/proc/{self.pid}/status").read_text()
+            caught = int(text.partition("SigCgt:")[2].split()[0], 16)
+            if caught >> (signal.SIGTERM - 1) & 1:
+                os.kill(self.pid or 0, signal.SIGTERM)
+        except (OSError, IndexError):
+            return
+
     def output(self, limit: int = 65536) -> bytes:
         """Return the end of what was written to the console."""
         if not self.console.exists():

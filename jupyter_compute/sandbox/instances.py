@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import copy
+import time
 from dataclasses import dataclass
 from typing import Any
 
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
+from moto.ec2.responses.instances import InstanceResponse
 
 from .amending import replace
 from .booter import Booter
@@ -82,6 +86,7 @@ def architecture(name: str) -> list[str]:
 
 def amend(world: World, booter: Booter) -> None:
     """Give instances states that last, and ends that are those of their processes."""
+    _amend_describe(world)
     terminate, stop, start = Instance.terminate, Instance.stop, Instance.start
 
     def ending(instance: Instance, how: Any, *, stopped: bool) -> InstanceState:
@@ -106,3 +111,48 @@ def amend(world: World, booter: Booter) -> None:
     replace(Instance, "terminate", lambda self: ending(self, terminate, stopped=False))
     replace(Instance, "stop", lambda self: ending(self, stop, stopped=True))
     replace(Instance, "start", starting)
+
+
+def _amend_describe(world: World) -> None:
+    """What was just launched may not be seen yet, as AWS is only consistent in the end."""
+
+    def hidden(response: InstanceResponse, action: str) -> set[str]:
+        seconds = world.scaled(world.faults.hidden_s(action))
+        now = time.time()
+        unseen = {name for name, found in world.machines.items() if now - found.launched < seconds}
+        asked = response._get_param("InstanceIds", [])  # noqa: SLF001 - as moto itself
+        missing = [name for name in asked if name in unseen]
+        if missing:
+            raise EC2ClientError(
+                "InvalidInstanceID.NotFound",
+                f"The instance ID '{', '.join(missing)}' does not exist",
+            )
+        return unseen
+
+    describe, status = (
+        InstanceResponse.describe_instances,
+        InstanceResponse.describe_instance_status,
+    )
+
+    def describe_instances(response: InstanceResponse) -> ActionResult:
+        unseen = hidden(response, "DescribeInstances")
+        answered = describe(response)
+        result: dict[str, Any] = answered.result  # type: ignore[assignment]
+        result["Reservations"] = [
+            reservation
+            for reservation in result["Reservations"]
+            if not any(instance.id in unseen for instance in reservation.instances)
+        ]
+        return answered
+
+    def describe_instance_status(response: InstanceResponse) -> ActionResult:
+        unseen = hidden(response, "DescribeInstanceStatus")
+        answered = status(response)
+        result: dict[str, Any] = answered.result  # type: ignore[assignment]
+        result["InstanceStatuses"] = [
+            instance for instance in result["InstanceStatuses"] if instance.id not in unseen
+        ]
+        return answered
+
+    replace(InstanceResponse, "describe_instances", describe_instances)
+    replace(InstanceResponse, "describe_instance_status", describe_instance_status)

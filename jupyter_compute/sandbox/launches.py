@@ -103,6 +103,8 @@ class Launches:
         more |= {"placement": None, "subnet_id": None if more.get("nics") else subnet.id}
         for nic in more.get("nics") or []:
             nic.setdefault("SubnetId", subnet.id)
+            # Moto knows them of the interface only, AWS tells them of the instance too.
+            more["security_group_ids"] = more.get("security_group_ids") or nic.get("Groups") or []
         reservation = self._run(backend, image, count, data, names, **more)  # type: ignore[arg-type]
         for instance in reservation.instances:
             self._note(instance, spot=spot)

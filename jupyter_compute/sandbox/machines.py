@@ -53,6 +53,7 @@ class Machine(abc.ABC):
     notice_at: float | None = None
     kill_at: float | None = None
     frozen: bool = False
+    cut: bool = False
     boots: bool = True
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -94,6 +95,7 @@ class Machine(abc.ABC):
             "ended": self.ended,
             "noticed": self.notice is not None,
             "frozen": self.frozen,
+            "cut": self.cut,
             "pid": None if self.guest is None or self.state in GONE else self.guest.pid,
             "console": None if self.guest is None else str(self.guest.console),
         }

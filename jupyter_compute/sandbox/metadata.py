@@ -10,6 +10,7 @@ from typing import Any
 
 from .instances import Ec2Machine, user_data
 from .machines import Machine
+from .task_machine import TaskMachine
 from .world import World
 
 __all__ = ["Metadata"]
@@ -36,7 +37,7 @@ class Metadata:
             return _text(404, "")
         if isinstance(machine, Ec2Machine):
             return self._instance(machine, path, environ)
-        found = machine.data.get("metadata", lambda _: None)(path)
+        found = machine.told(path) if isinstance(machine, TaskMachine) else None
         return _text(404, "") if found is None else _text(200, json.dumps(found))
 
     def _instance(self, machine: Ec2Machine, path: str, environ: dict[str, Any]) -> Answer:

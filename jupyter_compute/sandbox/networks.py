@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Protocol
 
 from .machines import Address, Machine
 
-__all__ = ["Networks"]
+__all__ = ["Loopback", "Networks"]
 
 _SITE = '''"""Every Python of a machine uses the machine's own loopback address."""
 import os
 import socket
+
+_resolve = socket.getaddrinfo
+
+
+def resolve(*arguments, **more):
+    # There is no such thing as an IPv6 address of its own here.
+    found = _resolve(*arguments, **more)
+    return [each for each in found if each[0] != socket.AF_INET6] or found
+
 
 _own = os.environ.get("JUPYTER_COMPUTE_SANDBOX_ADDRESS")
 if _own:
@@ -40,13 +50,39 @@ if _own:
         _from_own(self, address)
         return _connect_ex(self, address)
 
+    socket.getaddrinfo = resolve
     socket.socket.bind = bind
     socket.socket.connect = connect
     socket.socket.connect_ex = connect_ex
 '''
 
 
-class Networks:
+class Networks(Protocol):
+    """What the machines of a sandbox are separated by."""
+
+    def address(self) -> Address:
+        """Return an address that no machine has now."""
+
+    def public(self, private: str) -> str:
+        """Return the public address that belongs to a private one."""
+
+    def prepare(self, machine: Machine) -> None:
+        """Do what is needed before the machine boots."""
+
+    def variables(self, machine: Machine) -> dict[str, str]:
+        """Return the variables that give the machine's programs its address."""
+
+    def prefix(self, machine: Machine) -> list[str]:
+        """Return what is to be put in front of the machine's first program."""
+
+    def join(self, machine: Machine, *, joined: bool) -> str:
+        """Cut the machine off, or let it back; return why that is not possible."""
+
+    def remove(self, machine: Machine) -> None:
+        """Remove what a machine that has ended does not need any more."""
+
+
+class Loopback:
     """Loopback addresses, the lowest free one first: so those of machines that ended come back.
 
     Parameters
@@ -81,9 +117,16 @@ class Networks:
             "PYTHONPATH": str(self._site),
         }
 
+    def prepare(self, machine: Machine) -> None:
+        """Do nothing: all of loopback is there."""
+
     def prefix(self, machine: Machine) -> list[str]:
-        """Return what is to be put in front of the machine's first program."""
+        """Return nothing."""
         return []
+
+    def join(self, machine: Machine, *, joined: bool) -> str:
+        """Return why a machine cannot be cut off."""
+        return "machines can be cut off only in a sandbox with --net netns; freeze is the nearest"
 
     def remove(self, machine: Machine) -> None:
         """Take the address of a machine that has ended."""

@@ -14,8 +14,10 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import files
+from .signing import SECRET
 from .world import IMAGE, Settings, World
 
 __all__ = ["main"]
@@ -83,21 +85,36 @@ def _start(world: World) -> dict[str, Any]:
     from .booter import Booter
     from .control import Control
     from .front import Front
-    from .networks import Networks
+    from .namespaces import GATEWAY, Namespaces
+    from .networks import Loopback
+    from .prices import Prices
+    from .pricing import Pricing
 
-    networks = Networks(world.root)
+    def create_app(service: Any) -> Any:
+        app = create_backend_app(service)
+        # What moto cannot do reaches the front door, which says what it was.
+        app.config["PROPAGATE_EXCEPTIONS"] = True
+        return app
+
+    inside = world.settings.net == "loopback"
+    networks = Loopback(world.root) if inside else Namespaces(world.root)
     booter = Booter(world, networks)
+    prices = Prices(world.settings.seed)
     shims.install(world.root)
     # Longer than what anybody on this computer could guess: it is all that keeps others out.
     world.key = f"sandbox{secrets.token_hex(16)}"
     front = Front(
         world,
-        DomainDispatcherApplication(create_backend_app),
-        {"_sandbox": Control(world, booter).answer},
+        DomainDispatcherApplication(create_app),
+        {
+            "_sandbox": Control(world, booter, prices, networks).answer,
+            "pricing": Pricing(prices).answer,
+        },
     )
-    server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=MotoRequestHandler)
-    world.endpoint = f"http://127.0.0.1:{server.server_port}"
-    aws.amend(world, booter, networks)
+    host = "127.0.0.1" if inside else GATEWAY
+    server = make_server(host, 0, front, threaded=True, request_handler=MotoRequestHandler)
+    world.endpoint = f"http://{host}:{server.server_port}"
+    aws.amend(world, booter, networks, prices)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=booter.run, daemon=True).start()
     return _state(world)
@@ -112,13 +129,14 @@ def _state(world: World) -> dict[str, Any]:
         "image": world.image,
         "container_image": IMAGE,
         "net": settings.net,
+        "host": urlsplit(world.endpoint).hostname,
         "seed": settings.seed,
         "boot_delay_s": settings.boot_delay_s,
         "clock_rate": settings.clock_rate,
         "environment": {
             "AWS_ENDPOINT_URL": world.endpoint,
             "AWS_ACCESS_KEY_ID": world.key,
-            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI": world.image,

@@ -61,7 +61,7 @@ def install(root: Path) -> None:
     for name in ("shutdown", "poweroff", "halt"):
         _program(root / "bin" / name, _SHUTDOWN)
     python = shlex.quote(sys.executable)
-    node = f'#!/bin/sh\nexec {python} -m jupyter_compute.node "$@"\n'
+    node = f'#!/bin/sh\nexec {python} -m jupyter_compute.node.booted "$@"\n'
     _program(root / "prepared" / "jupyter-compute-node", node)
     bare = f'#!/bin/sh\nexec {shlex.quote(_bare_python())} "$@"\n'
     for name in ("python", "python3", f"python3.{sys.version_info.minor}"):

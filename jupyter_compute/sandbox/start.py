@@ -45,8 +45,8 @@ def up(settings: Settings) -> tuple[dict[str, Any], bool]:
     found = files.read_state()
     if found is not None:
         return found, False
-    _check()
-    with open(files.log(), "ab", opener=_private) as log:
+    _check(settings)
+    with open(files.log(), "wb", opener=_private) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyter_compute.sandbox", json.dumps(asdict(settings))],
             stdin=subprocess.DEVNULL,
@@ -116,7 +116,7 @@ def _reap() -> None:
     _started[:] = [process for process in _started if process.poll() is None]
 
 
-def _check() -> None:
+def _check(settings: Settings) -> None:
     if not sys.platform.startswith("linux"):
         raise PoolError("the sandbox needs Linux")
     missing = [name for name in ("boto3", "flask", "moto") if not importlib.util.find_spec(name)]
@@ -125,6 +125,11 @@ def _check() -> None:
             f"the sandbox needs {' and '.join(missing)}",
             hint='pip install "jupyter-compute[sandbox]"',
         )
+    if settings.net == "netns":
+        from jupyter_compute.sandbox.namespaces import why_not
+
+        if reason := why_not():
+            raise PoolError(f"--net netns is not possible: {reason}", hint="leave it out")
 
 
 def _private(path: str, flags: int) -> int:

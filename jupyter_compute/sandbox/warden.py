@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from .guest import SANDBOX, Guest, marked
+from .namespaces import sweep
 
 __all__ = ["main"]
 
@@ -32,6 +33,7 @@ def main() -> None:
             except ProcessLookupError:
                 continue
         time.sleep(0.01)
+    sweep(root)
     for path in root.glob("*/home"):
         Guest(path.parent.name, root).remove()
     shutil.rmtree(root, ignore_errors=True)

@@ -30,6 +30,7 @@ STATUS = {
     "UnauthorizedOperation": 403,
     "AccessDenied": 403,
     "InvalidAccessKeyId": 403,
+    "SignatureDoesNotMatch": 403,
 }
 """With which status AWS answers an error, where it is not 400."""
 
@@ -69,6 +70,9 @@ def read(environ: dict[str, Any]) -> Request:
     )
     key, region, service = found.groups() if found else (query.get("AWSAccessKeyId", ""), "", "s3")
     if service == "s3":
+        # Moto would take what is only an object for a form.
+        if environ["REQUEST_METHOD"] == "PUT" and "form" in environ.get("CONTENT_TYPE", ""):
+            environ["CONTENT_TYPE"] = "binary/octet-stream"
         action, params = _s3(environ, query)
         return Request(service, action, region, params, key, presigned)
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -122,14 +126,15 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield name, str(value)
 
 
-def _s3(environ: Mapping[str, Any], query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+def _s3(environ: dict[str, Any], query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """Return the operation and what it is about, from method, path and query."""
     from moto.core.request import Request as MotoRequest
     from moto.core.routing import get_service_router
     from werkzeug.exceptions import NotFound
 
+    bare = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0", "CONTENT_TYPE": ""}
     try:
-        operation, about = get_service_router("s3").match(MotoRequest(dict(environ)))
+        operation, about = get_service_router("s3").match(MotoRequest(bare))
         name = str(operation.name)
     except (NotFound, NotImplementedError):
         name, about = str(environ["REQUEST_METHOD"]), {}

@@ -113,10 +113,10 @@ def test_a_node_starts_once_learns_the_address_and_ends_when_told(tmp_path: Path
     layer.launch(Launch("m1", (offer,)))
     layer.launch(Launch("m1", (offer,)))
     assert [(m.id, m.state) for m in layer.list()] == [("m1", "alive")]
-    layer.introduce("m1", "tcp://127.0.0.1:1")
-    layer.introduce("m1", "tcp://127.0.0.1:2")
+    layer.introduce("m1", lambda name: f"an invitation for {name}")
+    layer.introduce("m1", lambda name: f"a second one for {name}")
     services.wait_until(lambda: heard.exists() and heard.read_text())
-    assert heard.read_text() == "tcp://127.0.0.1:1\n"
+    assert heard.read_text() == "an invitation for m1\n"
     services.wait_until(lambda: layer.terminate("m1"))
     assert layer.list() == []
     assert layer.terminate("m1")

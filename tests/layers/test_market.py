@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from moto.server import ThreadedMotoServer
-from price_list import PriceList, product
 
 from jupyter_compute.layers.aws import Account
 from jupyter_compute.layers.catalog import InstanceType, shipped
 from jupyter_compute.layers.market import Market
 from jupyter_compute.model import Offer
+from price_list import PriceList, product
 
 NOW = 1_795_000_000.0
 SNAPSHOT = 1784505600.0  # 2026-07-20

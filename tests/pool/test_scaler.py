@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
 
 from jupyter_compute.layers.local import LocalLayer
 from jupyter_compute.model import Offer, SystemClock
 from jupyter_compute.policy.lifecycle import Timers
+from jupyter_compute.policy.where import Needs, Waiting, Where
 from jupyter_compute.pool.scaler import Scaler
 
 BROKEN = [sys.executable, "-c", "raise SystemExit(3)"]
@@ -21,10 +21,10 @@ class _Pool:
     def __init__(self, scaler: Scaler) -> None:
         self.waiting = 1
         self.messages: list[str] = []
-        scaler.open("tcp://127.0.0.1:1", self.demand, self.give_up)
+        scaler.open("an invitation for {}".format, self.demand, self.give_up)
 
-    def demand(self) -> Mapping[str, int]:
-        return {"local": self.waiting}
+    def demand(self) -> list[Waiting]:
+        return [Waiting(Needs(Where("local"), 1, 1), 1, 0)] * self.waiting
 
     def give_up(self, layer: str, message: str) -> None:
         self.waiting = 0

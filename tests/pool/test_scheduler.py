@@ -168,7 +168,7 @@ async def test_no_machine_is_ever_oversubscribed(pool, seed):
 
 @pool_test
 async def test_pending_demand_counts_each_shape(pool):
-    two, four = (shape_of({"cpu": cpu, "memory": GB}) for cpu in (2, 4))
+    two, four = (("", shape_of({"cpu": cpu, "memory": GB})) for cpu in (2, 4))
     await pool.runs(("a", 2), ("b", 2))
     pool.now = 3
     await pool.runs(("c", 4))

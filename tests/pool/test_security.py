@@ -15,7 +15,7 @@ from distributed.security import Security
 
 import services
 from homes import Home
-from jupyter_compute.pool.identity import Identity
+from jupyter_compute.pool.authority import Authority
 from jupyter_compute.pool.scheduler import FitScheduler
 
 
@@ -44,7 +44,7 @@ async def _joins(address: str, security: Security) -> bool:
 
 
 async def _who_joins() -> list[bool]:
-    ours, foreign = Identity.make(), Identity.make()
+    ours, foreign = (Authority().credentials("client") for _ in range(2))
     async with FitScheduler(
         host="127.0.0.1", port=0, protocol="tls", security=ours.security(), dashboard=False
     ) as scheduler:

@@ -46,6 +46,10 @@ class Clock:
         return self.time
 
 
+async def _nothing(*_: object) -> None:
+    """No layer has a store."""
+
+
 class Books:
     """The books of a pool without the pool."""
 
@@ -65,7 +69,7 @@ class Books:
         for place in places.blob_dirs():
             for blob in place.iterdir():
                 os.utime(blob, (1, 1))
-        upkeep = Upkeep(self.journal, self.active, self.stored, self.limits, self.clock)
+        upkeep = Upkeep(self.journal, self.active, self.stored, self.limits, self.clock, _nothing)
         asyncio.run(upkeep._sweep())
 
     def ended(self, run_id: str, content: bytes, *, kept: str = "", **fields: Any) -> Run:

@@ -13,7 +13,7 @@ from sandboxes import Sandbox
 @pytest.fixture(scope="session")
 def session_sandbox(shared_home: Home) -> Iterator[Sandbox]:
     """The sandbox behind `sandbox`."""
-    own = Sandbox(Home(shared_home.path.parent), clock_rate=20.0)
+    own = Sandbox(Home(shared_home.path.parent), clock_rate=60.0)
     yield own
     own.close()
 

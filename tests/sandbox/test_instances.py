@@ -6,25 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from sandboxes import SCRIPT, Sandbox, wait
 
 pytestmark = pytest.mark.slow
 
 
-def launch(sandbox: Sandbox, script: str = SCRIPT, count: int = 1, **more: Any) -> list[str]:
-    """Launch instances, and return their ids."""
-    asked = {
-        "ImageId": sandbox.state["image"],
-        "InstanceInitiatedShutdownBehavior": "terminate",
-        "InstanceType": "c5.large",
-        "MaxCount": count,
-        "MinCount": count,
-        "UserData": script,
-        **more,
-    }
-    made = sandbox.client("ec2").run_instances(**asked)["Instances"]
-    return [instance["InstanceId"] for instance in made]
+def launch(sandbox: Sandbox, script: str) -> str:
+    """Launch an instance, and return its id."""
+    (made,) = sandbox.run(UserData=script)
+    return made["InstanceId"]
 
 
 def described(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
@@ -34,7 +26,7 @@ def described(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
 
 
 def test_user_data_runs_as_a_process_until_the_instance_is_terminated(sandbox):
-    (name,) = launch(sandbox, "#!/bin/sh\nsetsid sleep 1000 &\nexec sleep 1001\n")
+    name = launch(sandbox, "#!/bin/sh\nsetsid sleep 1000 &\nexec sleep 1001\n")
     pid = sandbox.wait_for(name, "running")["pid"]
     assert Path(f"/proc/{pid}").exists()
     assert described(sandbox, name)[0]["State"]["Name"] == "running"
@@ -47,7 +39,7 @@ def test_user_data_runs_as_a_process_until_the_instance_is_terminated(sandbox):
 
 
 def test_a_machine_knows_nothing_of_the_user_who_launched_it(sandbox):
-    (name,) = launch(
+    name = launch(
         sandbox, "#!/bin/sh\nenv\nwhich jupyter-compute-node\necho done\nexec sleep 1000\n"
     )
     sandbox.wait_for(name, "running")
@@ -60,7 +52,7 @@ def test_a_machine_knows_nothing_of_the_user_who_launched_it(sandbox):
 
 
 def test_shutdown_inside_the_machine_terminates_it(sandbox):
-    (name,) = launch(sandbox, "#!/bin/sh\nshutdown -h now\nexec sleep 1000\n")
+    name = launch(sandbox, "#!/bin/sh\nshutdown -h now\nexec sleep 1000\n")
     found = sandbox.wait_for(name, "terminated")
     assert found["why"].startswith("Client.InstanceInitiatedShutdown")
     assert described(sandbox, name)[0]["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
@@ -68,3 +60,48 @@ def test_shutdown_inside_the_machine_terminates_it(sandbox):
 
 def _after(mark: str, output: str) -> str | None:
     return output if f"\n{mark}\n" in output else None
+
+
+def test_cloud_config_runs_its_commands_and_containers_as_processes(sandbox):
+    script = """#cloud-config
+runcmd:
+  - PROGRAM="import os, distributed; print(os.environ['GREETING'], distributed.__name__)"
+  - curl -fsSL https://download.docker.com/linux/ubuntu/gpg | apt-key add -
+  - docker run -e GREETING=hello --net=host daskdev/dask python -c "$PROGRAM"
+  - shutdown -h now
+"""
+    name = launch(sandbox, script)
+    sandbox.wait_for(name, "terminated")
+    assert "hello distributed" in Path(sandbox.machine(name)["console"]).read_text()
+
+
+def test_an_address_comes_back_to_another_machine(sandbox):
+    first = sandbox.wait_for(launch(sandbox, SCRIPT), "running")
+    sandbox.client("ec2").terminate_instances(InstanceIds=[first["id"]])
+    sandbox.wait_for(first["id"], "terminated")
+    second = sandbox.machine(launch(sandbox, SCRIPT))
+    assert second["address"] == first["address"]
+    assert second["id"] != first["id"]
+
+
+def test_an_instance_that_is_stopped_is_not_terminated(sandbox):
+    (made,) = sandbox.run(
+        UserData="#!/bin/sh\nshutdown -h now\nexec sleep 1000\n",
+        InstanceInitiatedShutdownBehavior="stop",
+    )
+    name = made["InstanceId"]
+    sandbox.wait_for(name, "stopped")
+    assert described(sandbox, name)[0]["State"]["Name"] == "stopped"
+    sandbox.client("ec2").terminate_instances(InstanceIds=[name])
+    sandbox.wait_for(name, "terminated")
+
+
+def test_terminating_what_is_not_there(sandbox):
+    ec2 = sandbox.client("ec2")
+    with pytest.raises(ClientError, match=r"InvalidInstanceID\.NotFound"):
+        ec2.terminate_instances(InstanceIds=["i-0123456789abcdef0"])
+    name = launch(sandbox, SCRIPT)
+    for _ in range(2):
+        ec2.terminate_instances(InstanceIds=[name])
+    sandbox.wait_for(name, "terminated")
+    ec2.terminate_instances(InstanceIds=[name])

@@ -1,0 +1,108 @@
+"""What a run needs of a machine, and on which it may be placed. Pure, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jupyter_compute.ask import Ask
+from jupyter_compute.model import Offer, RunSpec
+from jupyter_compute.policy.offers import Allowance, Spot
+from jupyter_compute.policy.packing import Demand
+
+__all__ = ["GROUPS", "Needs", "Waiting", "Where", "where_of"]
+
+GROUPS = {"aws": ("ec2", "fargate")}
+"""Names that stand for several layers: the cheapest machine of any of them is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """On which machines a run may be placed.
+
+    Parameters
+    ----------
+    layer : str
+        A layer, or a group of them.
+    instances : tuple of str
+        The only machine types that will do; empty if any will.
+    spot : {"auto", "always", "never"}
+    """
+
+    layer: str
+    instances: tuple[str, ...] = ()
+    spot: Spot = "auto"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that it may be on."""
+        return GROUPS.get(self.layer, (self.layer,))
+
+    @property
+    def allowance(self) -> Allowance:
+        """Which offers it may use."""
+        return Allowance(frozenset(self.layers), frozenset(self.instances), self.spot)
+
+    def permits(self, offer: Offer) -> bool:
+        """Tell whether it may be on a machine of this offer, however large that is."""
+        return self.allowance(offer)
+
+    def __str__(self) -> str:
+        parts = [self.layer, ",".join(self.instances)]
+        parts += [] if self.spot == "auto" else [f"--spot {self.spot}"]
+        return " ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an attempt needs of a machine.
+
+    Parameters
+    ----------
+    where : Where
+    cpu : float
+    memory : int
+        Bytes.
+    gpu : int
+    """
+
+    where: Where
+    cpu: float
+    memory: int
+    gpu: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.cpu:.6g} cpu {self.memory} B {self.gpu} gpu"
+
+    def resources(self) -> dict[str, float]:
+        """Return the amounts as Dask counts them; what is not needed is left out."""
+        found = {"cpu": self.cpu, "memory": float(self.memory)}
+        return found | {"gpu": float(self.gpu)} if self.gpu else found
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Attempts that wait for a machine, and need the same.
+
+    Parameters
+    ----------
+    needs : Needs
+    count : int
+    age_s : float
+        For how long the first of them has waited.
+    """
+
+    needs: Needs
+    count: int
+    age_s: float
+
+    def demand(self) -> Demand:
+        """Return it as the packing sees it."""
+        needs = self.needs
+        sizes = needs.cpu, needs.memory, needs.gpu, self.count
+        return Demand(*sizes, needs.where.allowance, str(needs), self.age_s)
+
+
+def where_of(spec: Ask | RunSpec) -> Where:
+    """Return where what is asked for may be placed."""
+    spot: Spot = "always" if spec.spot == "always" else "never" if spec.spot == "never" else "auto"
+    return Where(spec.layer, spec.instances, spot)

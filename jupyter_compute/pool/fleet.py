@@ -1,0 +1,93 @@
+"""The machines of this pool, and what clients see of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jupyter_compute.ask import format_money
+from jupyter_compute.model import Offer
+from jupyter_compute.policy.reasons import name
+from jupyter_compute.policy.steps import Meant
+
+__all__ = ["Machine", "machines_to_wire"]
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine of this pool.
+
+    Parameters
+    ----------
+    id : str
+    offer : Offer
+    launched : float
+        Monotonic seconds.
+    started : float
+        UTC seconds.
+    state : {"starting", "ready", "draining", "ending"}
+        One that is draining ends when nothing runs on it any more.
+    launch : str
+        The launch that it came from.
+    meant : tuple of (str, int)
+        For one that starts: whom for (`policy.steps.Machine`).
+    why : str
+        Why this offer was chosen.
+    """
+
+    id: str
+    offer: Offer
+    launched: float
+    started: float
+    state: Literal["starting", "ready", "draining", "ending"] = "starting"
+    launch: str = ""
+    meant: Meant = ()
+    why: str = ""
+
+    @property
+    def label(self) -> str:
+        """How a user reads it: ``"r7i.2xlarge spot, us-east-1b, $0.21/h"``."""
+        price = self.offer.usd_per_hour
+        cost = "price unknown" if price is None else f"{format_money(price)}/h"
+        return f"{name(self.offer)}, {cost}"
+
+
+def machines_to_wire(
+    machines: Mapping[str, Machine],
+    usage: Callable[[str], Any],
+    runs: Callable[[str], int],
+    rest: Callable[[Machine], Mapping[str, float | None]],
+) -> list[Any]:
+    """Return the machines as clients see them.
+
+    Parameters
+    ----------
+    machines : mapping
+        By id.
+    usage : callable
+        From machine id to its last sample: time, CPUs and bytes used; or None.
+    runs : callable
+        From machine id to the number of runs on it.
+    rest : callable
+        From machine to what is known of its rest: for how long, and until when.
+    """
+    return [_wire(m, usage(m.id), runs(m.id)) | dict(rest(m)) for m in machines.values()]
+
+
+def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
+    offer = machine.offer
+    return {
+        "id": machine.id,
+        "layer": offer.layer,
+        "type": f"{offer.type} (sandbox)" if offer.sandbox else offer.type,
+        "state": machine.state,
+        "spot": offer.spot,
+        "usd_per_hour": offer.usd_per_hour,
+        "cpu": offer.cpu,
+        "memory": offer.memory,
+        "cpu_used": None if used is None else used[1],
+        "memory_used": None if used is None else used[2],
+        "started": machine.started,
+        "runs": runs,
+    }

@@ -1,0 +1,161 @@
+"""Orders machines from layers elsewhere for what waits, and knows why something waits."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from jupyter_compute.errors import PoolError
+from jupyter_compute.layers.base import Launch, Launched, Machine
+from jupyter_compute.model import Clock
+from jupyter_compute.policy import steps
+from jupyter_compute.policy.failures import Failures
+from jupyter_compute.policy.lifecycle import Timers
+from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.scaling import scale
+from jupyter_compute.policy.steps import Intent, Meant, Scaling
+from jupyter_compute.policy.where import Needs, Waiting
+from jupyter_compute.pool.launches import Launches
+from jupyter_compute.pool.offering import Offering
+
+__all__ = ["Came", "Ordering"]
+
+logger = logging.getLogger(__name__)
+
+_FINAL = {"permission", "credentials", "invalid"}
+"""Refusals that do not pass by themselves."""
+
+
+class Came(NamedTuple):
+    """A machine that a launch has brought, whom it is for, and why this one."""
+
+    machine: Machine
+    meant: Meant
+    why: str
+
+
+class Ordering:
+    """Decides what to launch for what waits, and has it carried out.
+
+    Parameters
+    ----------
+    offering : Offering
+    launches : Launches
+    clock : Clock
+    timers : Timers
+    came : callable
+        Called with a launch, and what it has brought.
+    give_up : callable
+        Called with layer and message when waiting for the layer is of no use.
+    """
+
+    def __init__(
+        self,
+        offering: Offering,
+        launches: Launches,
+        clock: Clock,
+        timers: Timers,
+        came: Callable[[Launch, Sequence[Came]], None],
+        give_up: Callable[[str, str], None],
+    ) -> None:
+        self._offering = offering
+        self._launches = launches
+        self._clock = clock
+        self._came = came
+        self._give_up = give_up
+        self._failures = Failures(timers)
+        self._intents: dict[str, Intent] = {}
+        self._whys: dict[str, str] = {}
+        self._line: tuple[tuple[str, int], ...] = ()
+        self._grew = clock.monotonic()
+
+    def look(
+        self, waiting: Sequence[Waiting], machines: Sequence[steps.Machine], limits: Limits
+    ) -> Scaling:
+        """Launch what is missing, and return what else is to be done.
+
+        Parameters
+        ----------
+        waiting : sequence of Waiting
+        machines : sequence of steps.Machine
+            Of layers elsewhere.
+        limits : Limits
+        """
+        now = self._clock.monotonic()
+        demands = [one.demand() for one in sorted(waiting, key=lambda one: -one.age_s)]
+        line = tuple(sorted((demand.key, demand.count) for demand in demands))
+        if line != self._line:
+            self._line, self._grew = line, now
+        names = {one.needs.where.layer for one in waiting}
+        for name in names:
+            self._offering.renew(name)
+        offers = dict.fromkeys(offer for name in names for offer in self._offering.of(name))
+        self._failures = self._failures.at(now)
+        scaling = scale(
+            demands,
+            [*machines, *self._expected()],
+            list(offers),
+            limits,
+            now=now,
+            quiet_s=now - self._grew,
+            failures=self._failures,
+        )
+        self._whys = {wait.key: wait.why for wait in scaling.waits}
+        for intent in scaling.intents:
+            launch = Launch(f"jc-{secrets.token_hex(8)}", intent.offers, intent.count)
+            try:
+                self._launches.start(launch, self._answered)
+            except PoolError as error:
+                logger.warning("nothing is launched: %s", error)
+                break
+            self._intents[launch.id] = intent
+            for meant in intent.meant:
+                self._whys |= {key: f"starting {intent.offers[0].type}" for key, _ in meant}
+        return scaling
+
+    def why(self, needs: Needs) -> str:
+        """Return why attempts with such needs wait, as far as it is known."""
+        return self._whys.get(str(needs), "")
+
+    def joined(self, layer: str) -> None:
+        """Note that a machine of the layer has joined."""
+        self._failures = self._failures.joined(layer)
+
+    def boot_failed(self, layer: str, why: str, launched: float) -> None:
+        """Note that a machine was launched and has not joined."""
+        now = self._clock.monotonic()
+        self._failures = self._failures.boot_failed(layer, why, launched, now)
+
+    def _expected(self) -> list[steps.Machine]:
+        """Return the machines that launches are under way for."""
+        found = []
+        for launch in self._launches.under_way.values():
+            offer = launch.offers[0]
+            for number, meant in enumerate(self._intents[launch.id].meant):
+                name = f"{launch.id}.{number}"
+                sizes = offer.cpu, offer.memory, offer.gpu
+                found.append(steps.Machine(name, offer, "starting", *sizes, meant))
+        return found
+
+    def _answered(self, launch: Launch, answer: Launched | PoolError) -> None:
+        layer, intent = launch.offers[0].layer, self._intents.pop(launch.id)
+        now = self._clock.monotonic()
+        if isinstance(answer, PoolError):
+            logger.warning("launch %s: %s", launch.id, answer)
+            self._failures = self._failures.boot_failed(layer, str(answer), now, now)
+            return
+        for refusal in answer.refused:
+            logger.warning("launch %s: %s", launch.id, refusal.message)
+            self._failures = self._failures.refused(
+                layer, refusal.offer, refusal.kind, refusal.message, now, random.random()
+            )
+        if answer.machines:
+            self._failures = self._failures.launched(layer)
+        pairs = zip(answer.machines, intent.meant, strict=False)
+        self._came(launch, [Came(machine, meant, intent.why) for machine, meant in pairs])
+        final = [refusal for refusal in answer.refused if refusal.kind in _FINAL]
+        if final and not answer.machines:
+            self._give_up(layer, final[-1].message)

@@ -1,0 +1,75 @@
+"""Layers to be tested: this computer, and those of AWS on one sandbox for all tests here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dask.config
+import pytest
+
+from buckets import reach, serve
+from homes import Home
+from jupyter_compute import settings
+from jupyter_compute.layers import setup
+from sandboxes import Sandbox
+
+
+@pytest.fixture(scope="session", autouse=True)
+def defaults(shared_home: Home) -> None:
+    """The defaults are there before a test sets something on top of them."""
+    settings.get("layer")
+
+
+def configured(sandbox: Sandbox) -> Any:
+    """Set what the sandbox says, as Dask reads variables only once in a process."""
+    said = {
+        "ec2": {"ami": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI"]},
+        "fargate": {"image": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE"]},
+    }
+    return dask.config.set(
+        {
+            f"jupyter-compute.layers.{layer}.{name}": value
+            for layer, chosen in said.items()
+            for name, value in chosen.items()
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def session_sandbox(shared_home: Home) -> Iterator[Sandbox]:
+    """The sandbox behind `sandbox`."""
+    own = Sandbox(Home(shared_home.path.parent), boot_delay_s=86400.0)
+    yield own
+    own.close()
+
+
+@pytest.fixture
+def sandbox(session_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The shared sandbox. Its machines take a day to boot: they only are there."""
+    with session_sandbox.entered(), configured(session_sandbox):
+        yield session_sandbox
+    session_sandbox.reset()
+
+
+@pytest.fixture(scope="session")
+def set_up(session_sandbox: Sandbox) -> None:
+    """What `setup aws` makes is there."""
+    with session_sandbox.entered(), configured(session_sandbox):
+        setup.run(yes=True, quiet=True)
+
+
+server = pytest.fixture(scope="module")(serve)
+line = pytest.fixture(reach)
+
+
+@pytest.fixture
+def in_threads() -> Callable[..., list[Any]]:
+    """Call a function with each of the arguments, all at the same time."""
+
+    def call(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        with ThreadPoolExecutor(len(arguments)) as threads:
+            return list(threads.map(function, arguments))
+
+    return call
