@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -169,6 +169,15 @@ class Client:
     def plan(self, ask: Wire) -> Wire:
         """Return where an ask would run, or raise `AskError` with the nearest offers."""
         return self._call("POST", "/v1/plan", ask)
+
+    def sandbox(self, environment: Mapping[str, str] | None) -> None:
+        """Have the layers of AWS be those of a sandbox, or of AWS again."""
+        body = {"environment": None if environment is None else dict(environment)}
+        self._call("POST", "/v1/sandbox", body)
+
+    def rehearses(self) -> str:
+        """Return the address of the sandbox in use; empty if there is none."""
+        return str(self._call("GET", "/v1/sandbox")["endpoint"])
 
     def stop(self, *, force: bool = False) -> None:
         """End the service; with active runs only by `force`, which cancels them."""

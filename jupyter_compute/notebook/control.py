@@ -11,7 +11,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ..errors import AskError
-from . import chaos, cost, defaults, doctor, plan, session, stored, submission, tables
+from . import chaos, cost, defaults, doctor, plan, rehearsal, session, stored, submission, tables
 from .client import Client
 from .options import DEFAULTABLE, Options, help_text, parse_line
 from .output import shell
@@ -193,6 +193,15 @@ def _doctor(rest: str) -> None:
         _print(check.line())
 
 
+def _sandbox(rest: str) -> None:
+    actions = {"on": rehearsal.begin, "off": rehearsal.end, "": rehearsal.where}
+    if rest not in actions:
+        raise UsageError(
+            f"%compute sandbox: {rest!r} is neither on nor off (e.g. %compute sandbox on)"
+        )
+    _print(actions[rest]() or "the pool uses no sandbox")
+
+
 _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "status": _status,
     "defaults": _defaults,
@@ -209,6 +218,7 @@ _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "cache": stored.cache,
     "machines": _machines,
     "chaos": _chaos,
+    "sandbox": _sandbox,
     "stop": _stop,
     "doctor": _doctor,
 }

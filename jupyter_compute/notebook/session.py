@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "blobs",
     "client",
     "defaults",
+    "layer_of",
     "resolve",
     "set_defaults",
     "take_chaos",
@@ -99,10 +101,22 @@ def resolve(options: Options) -> Options:
     return merged
 
 
+def layer_of(options: Options) -> str:
+    """Return the layer that the options name; `sandbox` is AWS as a rehearsal."""
+    layer = str(options.on or settings.get("layer"))
+    if layer != "sandbox":
+        return layer
+    from . import rehearsal
+
+    if note := rehearsal.ensure():
+        sys.stderr.write(f"{note}\n")
+    return "aws"
+
+
 def ask_of(options: Options) -> dict[str, Any]:
     """Return the ask inside the options, as the service takes it."""
     return {
-        "layer": options.on or settings.get("layer"),
+        "layer": layer_of(options),
         "cpu": options.cpu,
         "memory": options.memory,
         "memory_high": options.memory_high,

@@ -45,7 +45,7 @@ class Submission:
 
 def layers() -> tuple[str, ...]:
     """Return the layers that ``--on`` may name."""
-    return tuple(settings.get("layers"))
+    return (*settings.get("layers"), "sandbox")
 
 
 def prepare_cell(
@@ -159,7 +159,7 @@ def _spec(
     cell: str = "",
     detached: bool = False,
 ) -> RunSpec:
-    layer = options.on or settings.get("layer")
+    layer = session.layer_of(options)
     return RunSpec(
         name=(options.name or label)[:_LONGEST_NAME],
         layer=layer,

@@ -17,10 +17,13 @@ def machines(found: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of machines, or a sentence if there are none."""
     if not found:
         return "no machines"
+    # This computer alone has no type but its name, and costs nothing.
+    elsewhere = any(machine["layer"] != "local" for machine in found)
     rows = [
         (
             machine["type"] if machine["layer"] == "local" else machine["id"],
             machine["layer"],
+            *([_type(machine), f"{money(machine['usd_per_hour'])}/h"] if elsewhere else []),
             machine["state"],
             _of(machine["cpu_used"], machine["cpu"], "cpu"),
             _memory_of(machine["memory_used"], machine["memory"]),
@@ -28,7 +31,8 @@ def machines(found: Sequence[Mapping[str, Any]]) -> str:
         )
         for machine in found
     ]
-    return aligned(("machine", "layer", "state", "cpu", "memory", ""), rows)
+    more = ["type", "price"] if elsewhere else []
+    return aligned(["machine", "layer", *more, "state", "cpu", "memory", ""], rows)
 
 
 def runs(found: Sequence[Mapping[str, Any]], now: float | None = None) -> str:
@@ -71,10 +75,10 @@ def layers(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None, str
         shown.append(
             (
                 layer["name"],
-                "yes" if layer["configured"] else f"no: {layer['why_not']}",
+                "yes" if layer["configured"] else "no",
                 "" if largest is None else _size(largest),
                 "" if price is None else f"{format_money(price)}/h",
-                "fits" if answer is not None and not remark else remark,
+                _verdict(layer, answer, remark),
             )
         )
     return aligned(("layer", "configured", "largest ask", "price", "this ask"), shown)
@@ -88,6 +92,14 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _verdict(layer: Mapping[str, Any], answer: Mapping[str, Any] | None, remark: str) -> str:
+    if not layer["configured"]:
+        return str(layer["why_not"])
+    if remark or answer is None:
+        return remark
+    return "fits" if layer["name"] == "local" else f"fits {answer['machine']}"
 
 
 def _size(offer: Mapping[str, Any]) -> str:
@@ -108,6 +120,10 @@ def short(name: str) -> str:
 def money(usd: float | None) -> str:
     """Return dollars, known or not."""
     return "$?" if usd is None else format_money(usd)
+
+
+def _type(machine: Mapping[str, Any]) -> str:
+    return f"{machine['type']}{' spot' if machine['spot'] else ''}"
 
 
 def _of(used: float | None, total: float, unit: str) -> str:

@@ -18,7 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError
 
 from jupyter_compute.errors import ComputeError
-from jupyter_compute.pool import panel_api, stored_api
+from jupyter_compute.pool import panel_api, sandbox_api, stored_api
 from jupyter_compute.pool.bodies import (
     read_conclusion,
     read_group,
@@ -63,6 +63,7 @@ def make_server(pool: Pool) -> Server:
         (r"/v1/plan", _Plan),
         (r"/v1/stop", _Stop),
         *panel_api.ROUTES,
+        *sandbox_api.ROUTES,
         *stored_api.ROUTES,
     ]
     application = Application(

@@ -80,7 +80,7 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
     return {
         "id": machine.id,
         "layer": offer.layer,
-        "type": offer.type,
+        "type": f"{offer.type} (sandbox)" if offer.sandbox else offer.type,
         "state": machine.state,
         "spot": offer.spot,
         "usd_per_hour": offer.usd_per_hour,

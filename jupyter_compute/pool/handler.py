@@ -19,6 +19,7 @@ from jupyter_compute.model import RunSpec
 from jupyter_compute.pool.bodies import RUN_ID, read_body
 from jupyter_compute.pool.machines import Machines, UnknownMachine
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.rehearsal import Rehearsal
 from jupyter_compute.pool.runs import Runs, UnknownRun
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
@@ -39,6 +40,8 @@ class Pool(Protocol):
     state: State
     stored: Stored
     transfers: Transfers
+
+    rehearsal: Rehearsal
 
     async def hear(self, layer: str) -> None:
         """Learn what a layer offers; `AskError` if there is none, or it cannot be used."""

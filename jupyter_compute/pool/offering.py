@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import difflib
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers.base import Layer
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.policy.offers import undominated
 from jupyter_compute.policy.where import GROUPS, where_of
 
 __all__ = ["Offering"]
@@ -95,6 +95,11 @@ class Offering:
         if why_not := self.why_not(layer):
             raise AskError(f"{layer} cannot be used: {why_not}")
 
+    def forget(self) -> None:
+        """Drop what was heard: the layers are others now."""
+        self._heard.clear()
+        self._asking.clear()
+
     def renew(self, layer: str) -> None:
         """Ask the layer, or each of the group, in the background if that was long ago."""
         for name in GROUPS.get(layer, (layer,)):
@@ -116,8 +121,12 @@ class Offering:
         if name not in self._asking:
             asking = asyncio.ensure_future(self._ask(name))
             self._asking[name] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+            asking.add_done_callback(lambda done: self._answered(name, done))
         return self._asking[name]
+
+    def _answered(self, name: str, done: asyncio.Task[None]) -> None:
+        if self._asking.get(name) is done:
+            del self._asking[name]
 
     async def _ask(self, name: str) -> None:
         layer = self._layers[name]
@@ -129,10 +138,14 @@ class Offering:
         except Exception as error:
             logger.exception("the layer %s cannot be asked", name)
             why_not, offers = f"{type(error).__name__} (see the log of the service)", ()
-        self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
+        if self._layers[name] is layer:
+            self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
 
     async def to_wire(self) -> list[dict[str, Any]]:
-        """Return every layer with its offers as clients see them, the cheapest first."""
+        """Return every layer with its offers as clients see them, the cheapest first.
+
+        Those are left out that no ask would be given, as another one has as much for less.
+        """
         for name in self._layers:
             with contextlib.suppress(AskError):
                 await self.hear(name)
@@ -140,7 +153,7 @@ class Offering:
             {
                 "name": name,
                 "configured": not self.why_not(name),
-                "offers": [offer.to_wire() for offer in sorted(self.of(name), key=_price)],
+                "offers": [offer.to_wire() for offer in _worth_a_look(self.of(name))],
                 "why_not": self.why_not(name),
             }
             for name in self._layers
@@ -156,5 +169,5 @@ class Offering:
         return _Heard((), "it was not asked yet", 0.0)
 
 
-def _price(offer: Offer) -> float:
-    return math.inf if offer.usd_per_hour is None else offer.usd_per_hour
+def _worth_a_look(offers: Sequence[Offer]) -> list[Offer]:
+    return [offer for offer, _ in undominated(offers, [lambda offer: not offer.on_request])]

@@ -10,7 +10,7 @@ import math
 import os
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
@@ -44,13 +44,13 @@ class Scaler:
 
     Parameters
     ----------
-    layers : mapping
-        By name.
+    layers : dict
+        By name; they may be replaced while none of their machines are there.
     clock : Clock
     timers : Timers
     """
 
-    def __init__(self, layers: Mapping[str, Layer], clock: Clock, timers: Timers = TIMERS) -> None:
+    def __init__(self, layers: dict[str, Layer], clock: Clock, timers: Timers = TIMERS) -> None:
         self.layers = layers
         self.offering = Offering(layers, clock)
         self.launches = Launches(layers, clock, timers)

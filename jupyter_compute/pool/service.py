@@ -36,6 +36,7 @@ from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.rehearsal import Rehearsal
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.state import State
@@ -95,6 +96,8 @@ class Service:
         scaler.launches.sweeps = Sweeps(self._journal.launches, clock, TIMERS)
         scaler.free, scaler.retiring = self._engine.free, self._engine.drain
         scaler.idle_s = self.machines.idle_s
+        offering = scaler.offering
+        self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
@@ -297,6 +300,14 @@ class Service:
         if ask.layer == "local":
             oversize = settings.get("layers.local.oversize")
         return fit(ask, self._scaler.offering.permitted(ask), oversize)
+
+    def _in_use(self) -> str:
+        """Return why the layers elsewhere must stay as they are, or nothing."""
+        elsewhere = [m for m in self._scaler.machines.values() if m.offer.layer != "local"]
+        runs = [run for run in self._life.active.values() if run.spec.layer != "local"]
+        if elsewhere or runs or self._scaler.launches.under_way:
+            return f"{len(elsewhere)} machine(s) and {len(runs)} run(s) are elsewhere"
+        return ""
 
     def _permits(self, where: Where, machine_id: str) -> bool:
         machine = self._scaler.machines.get(machine_id)

@@ -17,7 +17,7 @@ from moto.ec2.responses.general import General
 from moto.ecs.models import ecs_backends
 from moto.ssm.models import Parameter, ssm_backends
 
-from . import fleets, instances, tasks
+from . import fleets, instances, task_logs, tasks
 from .amending import replace
 from .booter import Booter
 from .launches import Launches
@@ -37,7 +37,7 @@ _IMAGES = {
     "/aws/service/ami-amazon-linux-latest/al2023-ami-minimal-kernel-default-arm64": "arm64",
     **{
         f"/aws/service/canonical/ubuntu/server/{version}/stable/current/{name}/hvm/{disk}/ami-id": kind
-        for version, disk in (("22.04", "ebs-gp2"), ("24.04", "ebs-gp3"), ("26.04", "ebs-gp3"))
+        for version, disk in (("22.04", "ebs-gp2"), ("24.04", "ebs-gp3"))
         for name, kind in (("amd64", "x86_64"), ("arm64", "arm64"))
     },
 }
@@ -53,6 +53,7 @@ def amend(world: World, booter: Booter, networks: Networks, prices: Prices) -> N
     fleets.amend(world, launches, prices)
     prices.amend()
     tasks.amend(world, booter)
+    task_logs.amend(world)
     _console(world)
     _public_tasks()
     world.image = _images()

@@ -51,8 +51,18 @@ class Booter:
                 try:
                     with self._world.lock:
                         self.step(machine)
-                except Exception:  # noqa: BLE001 - one machine must not hold up the others
+                except Exception as error:  # noqa: BLE001 - one must not hold up the others
                     _log.exception("machine %s", machine.id)
+                    self._give_up(machine, error)
+
+    def _give_up(self, machine: Machine, error: Exception) -> None:
+        """End a machine that the sandbox cannot handle, and say so as AWS would."""
+        with self._world.lock:
+            machine.why = f"Server.InternalError: {type(error).__name__}: {error}"
+            if machine.guest is not None:
+                machine.guest.signal(signal.SIGKILL)
+            machine.state, machine.ended = "terminated", time.time()
+            machine.show()
 
     def step(self, machine: Machine) -> None:
         """Do what is due for the machine."""

@@ -79,7 +79,7 @@ _MACHINE_VERBS = {
 
 
 def _add_fault(fault: Any) -> None:
-    fault.add_argument("call", metavar="ACTION", help="e.g. RunInstances; '*' for every call")
+    fault.add_argument("call", metavar="ACTION", help="e.g. RunInstances, 'Describe*'")
     fault.add_argument("--code", default="", help="the error to answer")
     fault.add_argument("--count", type=_count, default=None, metavar="N", help="how often (ever)")
     fault.add_argument(

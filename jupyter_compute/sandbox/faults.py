@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 __all__ = ["CAPACITY", "Fault", "Faults"]
@@ -35,7 +36,7 @@ class Fault:
     Parameters
     ----------
     action : str
-        The call that it strikes, e.g. ``RunInstances``; ``*`` for every one.
+        The call that it strikes, e.g. ``RunInstances`` or ``Describe*``.
     code : str
         The error that AWS answers. Empty if the call succeeds.
     count : int or None
@@ -74,7 +75,7 @@ class Fault:
 
     def strikes(self, action: str, params: Mapping[str, str]) -> bool:
         """Tell whether the rule is about this call."""
-        if self.action not in {"*", action} or (
+        if not fnmatchcase(action, self.action) or (
             self.count is not None and self.struck >= self.count
         ):
             return False

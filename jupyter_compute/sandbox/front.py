@@ -7,11 +7,9 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
-from . import wire
+from . import signing, wire
 from .faults import Fault
 from .tokens import LONGEST
 from .world import World
@@ -98,9 +96,8 @@ class Front:
             return wire.error(
                 request, code, "The security token included in the request is invalid."
             )
-        if request.presigned and _expired(environ):
-            return wire.error(request, "AccessDenied", "Request has expired")
-        return None
+        refused = signing.refusal(environ) if request.presigned else None
+        return None if refused is None else wire.error(request, *refused)
 
     def _carry_out(self, request: wire.Request, environ: dict[str, Any]) -> Answer:
         name = _TOKENS.get(request.action, "")
@@ -183,13 +180,3 @@ def _says(fault: Fault) -> str:
 def _code(body: bytes) -> str:
     found = _CODE.search(body)
     return "" if found is None else (found.group(1) or found.group(2)).decode()
-
-
-def _expired(environ: dict[str, Any]) -> bool:
-    query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
-    if "Expires" in query:
-        return time.time() > float(query["Expires"])
-    if "X-Amz-Date" not in query:
-        return False
-    made = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return time.time() > made.timestamp() + float(query.get("X-Amz-Expires", 0))

@@ -10,7 +10,7 @@ from typing import Any
 
 from .instances import Ec2Machine, user_data
 from .machines import Machine
-from .tasks import TaskMachine
+from .task_machine import TaskMachine
 from .world import World
 
 __all__ = ["Metadata"]

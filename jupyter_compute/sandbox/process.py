@@ -14,8 +14,10 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import files
+from .signing import SECRET
 from .world import IMAGE, Settings, World
 
 __all__ = ["main"]
@@ -127,13 +129,14 @@ def _state(world: World) -> dict[str, Any]:
         "image": world.image,
         "container_image": IMAGE,
         "net": settings.net,
+        "host": urlsplit(world.endpoint).hostname,
         "seed": settings.seed,
         "boot_delay_s": settings.boot_delay_s,
         "clock_rate": settings.clock_rate,
         "environment": {
             "AWS_ENDPOINT_URL": world.endpoint,
             "AWS_ACCESS_KEY_ID": world.key,
-            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI": world.image,

@@ -46,7 +46,7 @@ def up(settings: Settings) -> tuple[dict[str, Any], bool]:
     if found is not None:
         return found, False
     _check(settings)
-    with open(files.log(), "ab", opener=_private) as log:
+    with open(files.log(), "wb", opener=_private) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyter_compute.sandbox", json.dumps(asdict(settings))],
             stdin=subprocess.DEVNULL,

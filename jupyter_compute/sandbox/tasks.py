@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -18,10 +17,11 @@ from moto.moto_api import state_manager
 
 from .amending import replace
 from .booter import Booter
-from .machines import GONE, Address, Machine
+from .machines import GONE, Address
+from .task_machine import TaskMachine
 from .world import World
 
-__all__ = ["TaskMachine", "amend"]
+__all__ = ["amend"]
 
 _MOST_TASKS = 10
 _LONGEST_OVERRIDES = 8192
@@ -29,7 +29,6 @@ _NO_CAPACITY = (
     "Capacity is unavailable at this time. Please try again later or in a different"
     " availability zone"
 )
-_STATUS = {"pending": "PROVISIONING", "running": "RUNNING", "shutting-down": "DEPROVISIONING"}
 _MEMORY = {
     256: [512, 1024, 2048],
     512: range(1024, 4097, 1024),
@@ -40,98 +39,6 @@ _MEMORY = {
     16384: range(32768, 122881, 8192),
 }
 """Which MiB Fargate has for how many thousandths of a CPU."""
-
-
-@dataclass(slots=True, kw_only=True)
-class TaskMachine(Machine):
-    """A task with one container.
-
-    Parameters
-    ----------
-    task : Task
-        Moto's own, which the API answers from.
-    container : mapping
-        The definition of its container.
-    override : mapping
-        What RunTask has changed of it.
-    metadata : str
-        The address of its metadata.
-    """
-
-    task: Task
-    container: Mapping[str, Any]
-    override: Mapping[str, Any]
-    metadata: str
-
-    @property
-    def ends_with_its_program(self) -> bool:
-        """A task ends with its essential container."""
-        return True
-
-    def command(self) -> tuple[list[str], dict[str, str], bytes | None]:
-        """Return the container's command and variables."""
-        given = [
-            *(self.container.get("environment") or []),
-            *(self.override.get("environment") or []),
-        ]
-        variables = {each["name"]: each["value"] for each in given}
-        command = self.override.get("command") or self.container.get("command") or []
-        arguments = [*(self.container.get("entryPoint") or []), *command]
-        return (
-            arguments or ["true"],
-            variables
-            | {
-                "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
-                "AWS_REGION": self.region,
-                "ECS_CONTAINER_METADATA_URI_V4": self.metadata,
-            },
-            None,
-        )
-
-    def show(self) -> None:
-        """Make the API tell the task's state, and why it ended."""
-        task, container = self.task, self.task.containers[0]
-        task.last_status = _STATUS.get(self.state, "STOPPED")
-        container.last_status = task.last_status if self.state == "running" else "PENDING"
-        if self.state == "running":
-            task.started_at = utcnow()  # type: ignore[attr-defined]
-        if self.state in {"pending", "running"}:
-            return
-        task.desired_status = container.last_status = "STOPPED"
-        task.stopped_reason = self.why
-        task.stop_code = self.data.get("stop_code", "UserInitiated")  # type: ignore[attr-defined]
-        if self.state == "terminated":
-            task.stopped_at = utcnow()  # type: ignore[attr-defined]
-            container.exitCode = self.data.get("exit_code")  # type: ignore[assignment]
-
-    def told(self, path: str) -> Any:
-        """Return what the metadata endpoint tells at this path, None if nothing."""
-        container = {
-            "DockerId": self.task.id.replace("-", ""),
-            "Name": self.container.get("name"),
-            "Image": self.container.get("image"),
-            "KnownStatus": "RUNNING",
-            "DesiredStatus": self.task.desired_status,
-            "Type": "NORMAL",
-            "Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [self.address.private]}],
-        }
-        if path == "v4":
-            return container
-        if path != "v4/task":
-            return None
-        family, _, revision = self.task.task_definition_arn.rpartition("/")[2].partition(":")
-        return {
-            "Cluster": self.task.cluster_arn,
-            "TaskARN": self.task.task_arn,
-            "Family": family,
-            "Revision": revision,
-            "DesiredStatus": self.task.desired_status,
-            "KnownStatus": self.task.last_status,
-            "AvailabilityZone": self.zone,
-            "LaunchType": "FARGATE",
-            "Limits": {"CPU": self.cpu, "Memory": self.memory_mib},
-            "Containers": [container],
-        }
 
 
 def amend(world: World, booter: Booter) -> None:

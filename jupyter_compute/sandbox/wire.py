@@ -30,6 +30,7 @@ STATUS = {
     "UnauthorizedOperation": 403,
     "AccessDenied": 403,
     "InvalidAccessKeyId": 403,
+    "SignatureDoesNotMatch": 403,
 }
 """With which status AWS answers an error, where it is not 400."""
 

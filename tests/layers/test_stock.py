@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +29,7 @@ from jupyter_compute.layers.bundle import Environment
 from jupyter_compute.layers.fargate import FargateLayer
 from jupyter_compute.layers.stock import Archive, Stock
 from jupyter_compute.model import Offer
+from jupyter_compute.pool.authority import Authority
 from sandboxes import Sandbox, wait
 
 NODE = [
@@ -45,6 +48,8 @@ NODE = [
     "xxhash",
 ]
 """What a node imports; a real environment has more."""
+
+TLS_HANDSHAKE = b"\x16"
 
 
 class Index:
@@ -83,11 +88,12 @@ class Index:
         self.server.server_close()
 
 
+@functools.cache
 def wheel(name: str) -> tuple[str, bytes]:
     """Return an installed package as the wheel that it came from, as far as a machine sees."""
     found = metadata.distribution(name)
     title = f"{re.sub('[-_.]+', '_', found.metadata['Name'])}-{found.version}"
-    tag = re.findall(r"^Tag: (.*)$", found.read_text("WHEEL") or "", re.MULTILINE)[0]
+    tag = re.findall(r"^Tag: (.*)$", found.read_text("WHEEL") or "", re.MULTILINE)[-1]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as packed:
         for file in found.files or ():
@@ -123,6 +129,14 @@ def index() -> Iterator[Index]:
     index.close()
 
 
+@pytest.fixture
+def pool() -> Iterator[socket.socket]:
+    """Where a machine joins; as far as this goes, it only has to come."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60.0)
+        yield listening
+
+
 def pinned() -> dict[str, str]:
     digest = hashlib.sha256(wheel("uv")[1]).hexdigest()
     return {"version": metadata.version("uv"), "x86_64": digest, "aarch64": digest}
@@ -130,7 +144,7 @@ def pinned() -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_bare_container_installs_the_environment_and_starts_its_node(
-    shared_home: Home, index: Index
+    shared_home: Home, index: Index, pool: socket.socket
 ) -> None:
     own = Sandbox(Home(shared_home.path.parent))
     python = ".".join(map(str, sys.version_info[:2]))
@@ -143,22 +157,23 @@ def test_a_bare_container_installs_the_environment_and_starts_its_node(
             offer = Offer("fargate", "1 vCPU 2 GB", 1, 2**30)
             layer = FargateLayer(account, lambda: [offer], stock=stock)
             assert layer.why_not() == ""
-            boot = Boot("https://127.0.0.1:9", "nobody's certificate", "a-token")
+            boot = Boot(
+                f"https://127.0.0.1:{pool.getsockname()[1]}", Authority().certificate, "a-token"
+            )
             (machine,) = layer.launch(Launch("stock", (offer,), 1, boot)).machines
-            console = wait(lambda: ended(own, machine.id), 90.0)
-        assert "jupyter-compute: ready after" in console
-        # Nobody answers there: it has started, and says so.
-        assert "jupyter-compute-node: " in console
+            try:
+                joining, _ = pool.accept()
+            except TimeoutError:
+                pytest.fail(Path(own.machine(machine.id)["console"]).read_text())
+            with joining:
+                assert joining.recv(1) == TLS_HANDSHAKE
+            assert (
+                "jupyter-compute: ready after"
+                in Path(own.machine(machine.id)["console"]).read_text()
+            )
+            wait(lambda: layer.terminate(machine.id))
     finally:
         own.close()
-
-
-def ended(sandbox: Sandbox, machine: str) -> str:
-    """Return what the machine has written, once it is over."""
-    record = sandbox.machine(machine)
-    if record["state"] != "terminated":
-        return ""
-    return Path(record["console"]).read_text()
 
 
 def test_what_comes_from_no_index_is_refused_by_name() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from sandboxes import Sandbox, wait
+from sandboxes import SCRIPT, Sandbox, wait
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +60,48 @@ def test_shutdown_inside_the_machine_terminates_it(sandbox):
 
 def _after(mark: str, output: str) -> str | None:
     return output if f"\n{mark}\n" in output else None
+
+
+def test_cloud_config_runs_its_commands_and_containers_as_processes(sandbox):
+    script = """#cloud-config
+runcmd:
+  - PROGRAM="import os, distributed; print(os.environ['GREETING'], distributed.__name__)"
+  - curl -fsSL https://download.docker.com/linux/ubuntu/gpg | apt-key add -
+  - docker run -e GREETING=hello --net=host daskdev/dask python -c "$PROGRAM"
+  - shutdown -h now
+"""
+    name = launch(sandbox, script)
+    sandbox.wait_for(name, "terminated")
+    assert "hello distributed" in Path(sandbox.machine(name)["console"]).read_text()
+
+
+def test_an_address_comes_back_to_another_machine(sandbox):
+    first = sandbox.wait_for(launch(sandbox, SCRIPT), "running")
+    sandbox.client("ec2").terminate_instances(InstanceIds=[first["id"]])
+    sandbox.wait_for(first["id"], "terminated")
+    second = sandbox.machine(launch(sandbox, SCRIPT))
+    assert second["address"] == first["address"]
+    assert second["id"] != first["id"]
+
+
+def test_an_instance_that_is_stopped_is_not_terminated(sandbox):
+    (made,) = sandbox.run(
+        UserData="#!/bin/sh\nshutdown -h now\nexec sleep 1000\n",
+        InstanceInitiatedShutdownBehavior="stop",
+    )
+    name = made["InstanceId"]
+    sandbox.wait_for(name, "stopped")
+    assert described(sandbox, name)[0]["State"]["Name"] == "stopped"
+    sandbox.client("ec2").terminate_instances(InstanceIds=[name])
+    sandbox.wait_for(name, "terminated")
+
+
+def test_terminating_what_is_not_there(sandbox):
+    ec2 = sandbox.client("ec2")
+    with pytest.raises(ClientError, match=r"InvalidInstanceID\.NotFound"):
+        ec2.terminate_instances(InstanceIds=["i-0123456789abcdef0"])
+    name = launch(sandbox, SCRIPT)
+    for _ in range(2):
+        ec2.terminate_instances(InstanceIds=[name])
+    sandbox.wait_for(name, "terminated")
+    ec2.terminate_instances(InstanceIds=[name])

@@ -241,14 +241,16 @@ def test_a_fleet_respects_the_quota(sandbox, template):
 
 def test_a_fleet_launches_what_its_template_and_tags_say(sandbox, template):
     tags = [{"Key": "jupyter-compute:launch", "Value": "l-1"}]
-    (one,) = fleet(
-        sandbox,
-        template,
-        overrides=[{"InstanceType": "c5.large"}],
-        ClientToken="f-1",
-        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-    )["Instances"]
+    asked = {
+        "overrides": [{"InstanceType": "c5.large"}],
+        "ClientToken": "f-1",
+        "TagSpecifications": [{"ResourceType": "instance", "Tags": tags}],
+    }
+    (one,) = fleet(sandbox, template, **asked)["Instances"]
     (name,) = one["InstanceIds"]
+    # The same call again is the same fleet.
+    assert fleet(sandbox, template, **asked)["Instances"] == [one]
+    assert len(sandbox.machines("pending", "running")) == 1
     ec2 = sandbox.client("ec2")
     filters = [{"Name": "tag:jupyter-compute:launch", "Values": ["l-1"]}]
     (found,) = ec2.describe_instances(Filters=filters)["Reservations"][0]["Instances"]

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def store(session_sandbox):
     """A client of the object store, with a bucket."""
-    s3 = session_sandbox.client("s3")
+    s3 = session_sandbox.client("s3", signature_version="s3v4")
     s3.create_bucket(Bucket="blobs")
     return s3
 
@@ -57,6 +57,29 @@ def test_a_url_ends(store):
     with pytest.raises(urllib.error.HTTPError) as caught:
         send(url)
     assert b"AccessDenied" in caught.value.read()
+    caught.value.close()
+
+
+def test_a_url_is_good_for_what_it_was_signed_for_only(session_sandbox, store):
+    send(presigned(store, "put_object", Key="mine"), b"mine", "PUT")
+    url = presigned(store, "get_object", Key="mine")
+    for bad, method in (
+        (url, "PUT"),
+        (url.replace("/mine?", "/other?"), "GET"),
+        (url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000"), "GET"),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            send(bad, b"x" if method == "PUT" else None, method)
+        assert b"SignatureDoesNotMatch" in caught.value.read()
+        caught.value.close()
+    assert send(url)[0] == b"mine"
+    strange = "ü/with space+plus&more.bin"
+    send(presigned(store, "put_object", Key=strange), b"strange", "PUT")
+    assert send(presigned(store, "get_object", Key=strange))[0] == b"strange"
+    old = session_sandbox.client("s3", signature_version="s3")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        send(presigned(old, "get_object", Key="mine"))
+    assert b"not supported" in caught.value.read()
     caught.value.close()
 
 

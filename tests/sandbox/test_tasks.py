@@ -32,7 +32,20 @@ class Fargate:
             requiresCompatibilities=["FARGATE"],
             cpu="256",
             memory="512",
-            containerDefinitions=[{"name": "node", "image": "jupyter-compute-sandbox"}],
+            containerDefinitions=[
+                {
+                    "name": "node",
+                    "image": "jupyter-compute-sandbox",
+                    "logConfiguration": {
+                        "logDriver": "awslogs",
+                        "options": {
+                            "awslogs-group": "/jc",
+                            "awslogs-region": "us-east-1",
+                            "awslogs-stream-prefix": "jc",
+                        },
+                    },
+                }
+            ],
         )
         subnets = sandbox.client("ec2").describe_subnets()["Subnets"]
         self.subnet = subnets[0]["SubnetId"]
@@ -128,3 +141,33 @@ def test_no_capacity_is_a_failure_of_the_answer(sandbox, fargate):
     assert answer["tasks"] == []
     assert answer["failures"][0]["reason"].startswith("Capacity is unavailable")
     assert len(fargate.run("exec sleep 1000")["tasks"]) == 1
+
+
+def test_what_a_task_prints_is_in_its_log(sandbox, fargate):
+    logs = sandbox.client("logs")
+    logs.create_log_group(logGroupName="/jc")
+    name = fargate.start("echo one; echo two; exec sleep 1000")
+    sandbox.wait_for(name, "running")
+
+    def printed():
+        found = logs.get_log_events(logGroupName="/jc", logStreamName=f"jc/node/{name}")
+        return [event["message"] for event in found["events"]]
+
+    wait(lambda: printed() == ["one", "two"])
+
+
+def test_a_spot_task_is_told_and_then_taken_away(sandbox, fargate):
+    script = "trap 'echo told; exec sleep 1000' TERM; echo ready; while :; do sleep 0.05; done"
+    spot = [{"capacityProvider": "FARGATE_SPOT"}]
+    name = fargate.start(script, capacityProviderStrategy=spot)
+    console = Path(sandbox.wait_for(name, "running")["console"])
+    wait(lambda: "ready" in console.read_text())
+    sandbox.ask("notice", machine=name)
+    wait(lambda: "told" in console.read_text())
+    assert fargate.described(name)["lastStatus"] == "RUNNING"
+    sandbox.wait_for(name, "terminated")
+    found = fargate.described(name)
+    assert (found["stopCode"], found["capacityProviderName"]) == (
+        "SpotInterruption",
+        "FARGATE_SPOT",
+    )
