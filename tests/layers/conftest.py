@@ -12,6 +12,7 @@ import pytest
 from homes import Home
 from jupyter_compute import settings
 from jupyter_compute.layers import setup
+from jupyter_compute.layers.aws import Account
 from sandboxes import Sandbox
 
 
@@ -57,6 +58,18 @@ def set_up(session_sandbox: Sandbox) -> None:
     """What `setup aws` makes is there."""
     with session_sandbox.entered(), configured(session_sandbox):
         setup.run(yes=True, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def session_account(set_up: None) -> Account:
+    """The account behind `account`: clients take a while to be made."""
+    return Account()
+
+
+@pytest.fixture
+def account(sandbox: Sandbox, session_account: Account) -> Account:
+    """An account of the shared sandbox, in which `setup aws` has been run."""
+    return session_account
 
 
 @pytest.fixture

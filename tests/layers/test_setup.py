@@ -35,6 +35,7 @@ NAMES = {
     "s3:GetBucketLifecycleConfiguration": {"s3:GetLifecycleConfiguration"},
     "s3:GetPublicAccessBlock": {"s3:GetBucketPublicAccessBlock"},
     "s3:HeadBucket": {"s3:ListBucket"},
+    "s3:HeadObject": {"s3:GetObject", "s3:ListBucket"},
     "s3:ListMultipartUploads": {"s3:ListBucketMultipartUploads"},
     "s3:ListObjectsV2": {"s3:ListBucket"},
     "s3:PutBucketEncryption": {"s3:PutEncryptionConfiguration"},
@@ -92,7 +93,7 @@ class TestSetup:
     def test_the_bucket_is_closed_and_forgets(self, region, sandbox):
         setup.run(yes=True, quiet=True)
         account = Account()
-        assert account.bucket == f"jupyter-compute-123456789012-{account.owner}"
+        assert account.bucket == f"jupyter-compute-123456789012-{account.owner}-eu-west-1"
         s3, bucket = sandbox.client("s3"), {"Bucket": account.bucket}
         block = s3.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"]
         assert set(block.values()) == {True}
