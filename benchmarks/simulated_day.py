@@ -76,8 +76,9 @@ class Chances:
     refused: float = 0.1
 
 
-def demand(seed: int, bursts: int, singles: int) -> list[Run]:
-    """Return the runs of a day: cells now and then, most of them in working hours, and maps.
+def demand(seed: int, bursts: int, singles: int, largest: int) -> list[Run]:
+    """Return the runs of a day: cells now and then, most of them in working hours, maps, and
+    one map that is far larger than the others.
 
     The asks are those that people make, and their times are log-normal.
     """
@@ -98,6 +99,10 @@ def demand(seed: int, bursts: int, singles: int) -> list[Run]:
             Run(at + chance.random() * 2, shape, chance.lognormvariate(median, 0.5))
             for _ in range(int(chance.lognormvariate(5.5, 1)))
         ]
+    runs += [
+        Run(15 * 3600 + chance.random() * 2, (8.0, 32 * gb), chance.lognormvariate(6.5, 0.5))
+        for _ in range(largest)
+    ]
     return sorted(runs, key=lambda run: run.at)
 
 
@@ -187,10 +192,10 @@ class World:
         self.last_arrival = self.now
         fitting = [
             m
-            for m in self.machines.values()
+            for m in (() if run.shape in self.pending else self.machines.values())
             if m.ready and m.cpu >= run.shape[0] - 1e-9 and m.memory >= run.shape[1]
         ]
-        if fitting and not self.pending.get(run.shape):
+        if fitting:
             self._start(run, min(fitting, key=lambda m: (m.cpu, m.memory, m.id)))
         else:
             self.pending.setdefault(run.shape, deque()).append(run)

@@ -4,7 +4,8 @@ Runs come for a day, machines take their time to boot, spot machines are taken a
 then there is no capacity. Compared are
 
 - ``packed, spot``: `jupyter_compute.policy.scaling`, which may use spot machines;
-- ``packed``: the same without;
+- ``spot, spares``: the same, and of several idle machines all but the largest end after 30 s;
+- ``packed`` and ``packed, spares``: without spot machines;
 - ``one type, 5 min``: as many machines of one type as all waiting and running runs need by their
   sums of CPUs and memory, ended when idle for as long as ours;
 - ``one type``: the same, where a machine that is not needed ends after three looks, one second
@@ -40,11 +41,12 @@ _IDLE_S = 300.0
 class Packed:
     """Our own policy, as the pool drives it."""
 
-    def __init__(self, offers: Sequence[Offer], spot: Spot) -> None:
+    def __init__(self, offers: Sequence[Offer], spot: Spot, spare_s: float | None = None) -> None:
         self._offers = offers
         self._allows = Allowance(frozenset({"ec2"}), spot=spot)
         self._failures = Failures()
-        self._limits = Limits(machines=_MOST, idle_s=_IDLE_S)
+        self._limits = Limits(machines=_MOST, idle_s=_IDLE_S, spare_s=spare_s)
+        self._spare_s = _IDLE_S if spare_s is None else spare_s
         self.slowest_s = 0.0
 
     def look(self, world: World) -> float | None:
@@ -84,7 +86,7 @@ class Packed:
         short = sum(world.launch(intent.offers, intent.meant) for intent in scaling.intents)
         if scaling.again_s is not None:
             return scaling.again_s
-        return _next_look(world, again=bool(short or scaling.waits))
+        return _next_look(world, bool(short or scaling.waits), self._spare_s)
 
     def refused(self, world: World, offer: Offer) -> None:
         """Leave the offer alone for a while."""
@@ -115,13 +117,13 @@ class OneType:
             since = machine.idle_since
             if since is not None and world.now - since >= self._idle_s:
                 world.end(machine.id)
-        return _next_look(world, again=bool(world.pending), idle_s=self._idle_s)
+        return _next_look(world, bool(world.pending), self._idle_s)
 
     def refused(self, world: World, offer: Offer) -> None:
         """Try again at the next look."""
 
 
-def _next_look(world: World, again: bool, idle_s: float = _IDLE_S) -> float | None:
+def _next_look(world: World, again: bool, idle_s: float) -> float | None:
     """Return when something is to be done although nothing happens."""
     idle = [m.idle_since for m in world.machines.values() if m.idle_since is not None]
     waits = [max(min(idle) + idle_s - world.now, 1.0)] if idle else []
@@ -148,15 +150,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bursts", type=int, default=40)
     parser.add_argument("--singles", type=int, default=3000)
+    parser.add_argument("--largest", type=int, default=10_000, help="items of the largest map")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     plain = on_demand()
-    runs = demand(options.seed, options.bursts, options.singles)
+    runs = demand(options.seed, options.bursts, options.singles, options.largest)
     one = best_type(runs, plain)
     policies: dict[str, Policy] = {
         "packed, spot": Packed(with_spot(plain), "auto"),
+        "spot, spares": Packed(with_spot(plain), "auto", 30.0),
         "packed": Packed(plain, "never"),
+        "packed, spares": Packed(plain, "never", 30.0),
         "one type, 5 min": OneType(one, _IDLE_S),
         "one type": OneType(one, 3.0),
     }

@@ -11,6 +11,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from broken_lines import Line
+
 NAME = "jupyter-compute-test"
 PREFIX = "blobs/"
 KEYS = {
@@ -74,9 +76,19 @@ class Server(logging.Handler):
         self._server.stop()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server for the tests of a module."""
+def serve() -> Iterator[Server]:
+    """A server for as long as a fixture lasts."""
     own = Server()
+    yield own
+    own.close()
+
+
+def reach(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """The line on which this process reaches the server, for as long as a fixture lasts."""
+    own = Line(server.port)
+    for name, text in server.env.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{own.port}")
+    server.requests.clear()
     yield own
     own.close()

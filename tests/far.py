@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
-from broken_lines import Line
-from buckets import NAME, Server
 
 import services
+from broken_lines import Line
+from buckets import NAME, Server
 from homes import Home
 from kernels import Kernel, Reply, ok
 
@@ -72,17 +71,15 @@ class Far:
         self.store.close()
 
 
-@pytest.fixture(scope="module")
-def session_far(shared_home: Home) -> Iterator[Far]:
-    """The pool behind `far`."""
+def begin(shared_home: Home) -> Iterator[Far]:
+    """The pool that the tests of a module share."""
     own = Far(Home(shared_home.path.parent))
     yield own
     own.close()
     assert not list(Path(f"{own.blobs}-work").glob("*"))
 
 
-@pytest.fixture
-def far(session_far: Far) -> Far:
-    """A pool that the tests of a module share, and a kernel without names."""
+def lend(session_far: Far) -> Far:
+    """The same, its kernel without names."""
     session_far.run(f"%reset -f\n{_BEGIN}")
     return session_far

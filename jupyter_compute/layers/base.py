@@ -294,4 +294,4 @@ class Apart(Protocol):
     """A layer whose machines do not share this host's files: blobs go through a store."""
 
     def store(self) -> Store:
-        """Return the store. It is the same each time, and nothing is asked of it yet."""
+        """Return the store. It is equal each time, and nothing is asked of it yet."""

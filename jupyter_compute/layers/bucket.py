@@ -59,6 +59,12 @@ class Bucket:
         self._region = region
         self._part_bytes = part_bytes
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bucket) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def size(self, name: str) -> int | None:
         """Return the bytes of an object, None if there is none. One that is old is touched."""
         with _translated():

@@ -13,7 +13,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ __all__ = ["Guest", "own_variables"]
 
 _OURS = ("AWS_", "ECS_", "JUPYTER_COMPUTE_BOOT")
 """Beginnings of variables that are meant for this program, and for no code that it runs."""
+
+_MOST_TOLD = 4
+"""A lane has at most two slices at a time; what earlier ones read may go."""
 
 _PACKAGE = str(Path(__file__).parents[2])
 
@@ -63,6 +66,7 @@ class Guest:
         self._variables = variables
         self._pass_on = send
         self._used: Counter[str] = Counter()
+        self._told: deque[Counter[str]] = deque()
         self._attempt: Attempt
         self._arriving: asyncio.Future[None] | None = None
         self._outgoing: InOrder[Events] = InOrder(self._publish)
@@ -122,7 +126,8 @@ class Guest:
         """Return once everything that was to be told has been, and nothing is left here."""
         self._incoming.cancel()
         await self._outgoing.empty()
-        self._transfer.free(self._used)
+        for used in (self._used, *self._told):
+            self._transfer.free(used)
         if self._private:
             self._transfer.blobs.discard(self._private)
         if self._scratch is not None:
@@ -162,12 +167,16 @@ class Guest:
 
     async def _take(self, message: dict[str, Any]) -> None:
         names, inline = cargo.needed(message), message.pop("inline", {})
+        used: Counter[str] = Counter()
+        self._told.append(used)
         try:
-            await self._transfer.fetch(self._name, names, inline, self._used)
+            await self._transfer.fetch(self._name, names, inline, used)
         except Failed as error:
             self._attempt.give_up(str(error), unreachable=error.unreachable)
         else:
             self._attempt.tell(message)
+        if len(self._told) > _MOST_TOLD:
+            self._transfer.free(self._told.popleft())
 
     async def _publish(self, events: Events) -> None:
         found, kept = cargo.produced(events)

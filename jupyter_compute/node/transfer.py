@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,9 @@ __all__ = ["Failed", "Transfer"]
 T = TypeVar("T")
 
 _THREADS = 8
+_SHARE = 4
+"""Blobs that nobody reads now take at most this part of the disks that they are on."""
+
 _YOUNG_S = 60.0
 """A blob that is younger may be one of which nobody has told us yet."""
 
@@ -80,6 +84,7 @@ class Transfer:
         self._fetching: Shared[None] = Shared(TIMERS.store_s)
         self._publishing: Shared[tuple[str, int]] = Shared(TIMERS.store_s)
         self._used: Counter[str] = Counter()
+        self._collected = self._loop.time()
         self._threads = ThreadPoolExecutor(_THREADS, "jupyter-compute-transfer")
 
     async def fetch(
@@ -119,8 +124,11 @@ class Transfer:
         self._used += used
 
     def free(self, used: Counter[str]) -> None:
-        """Note that these blobs may go when there is no room for others."""
+        """Note that these blobs may go; the oldest do once there are many."""
         self._used -= used
+        if self._loop.time() - self._collected > _YOUNG_S:
+            self._collected = self._loop.time()
+            self._threads.submit(self._collect, set(self._used))
 
     async def publish(self, attempt: str, names: Collection[str]) -> dict[str, dict[str, Any]]:
         """Have the pool be able to get these blobs; return how, by name.
@@ -223,6 +231,11 @@ class Transfer:
             return digest, nbytes
 
         return await self._thread(publish)
+
+    def _collect(self, used: set[str]) -> None:
+        places = {place.stat().st_dev: place for place in self.blobs.directories if place.exists()}
+        room = sum(shutil.disk_usage(place).total for place in places.values())
+        self.blobs.collect(used, _YOUNG_S, room // _SHARE)
 
     def _asker(self, attempt: str) -> moving.Ask:
         """Return what asks the pool from a thread."""

@@ -57,13 +57,16 @@ def failure(envelope: Mapping[str, Any], run_id: str, *, cancelled: bool = False
         case "transfer":
             return TransferError(
                 envelope.get("message") or "a value could not be transferred",
-                hint="make it inside the cell, or bring back something that can be pickled",
+                hint="make it inside the cell, or bring back something that can be pickled"
+                if "unreachable" not in envelope
+                else "run it again: what is missing is sent anew",
                 **envelope.get("facts", {}),
             )
         case "start":
             return EnvironmentMismatch(
                 envelope.get("message") or "the machine could not start this Python",
-                hint="`jupyter compute doctor` tries it and says what is missing",
+                hint=envelope.get("hint")
+                or "`jupyter compute doctor` tries it and says what is missing",
             )
     return AttemptError(envelope.get("message") or f"the attempt ended without a reason ({reason})")
 

@@ -75,10 +75,10 @@ def layers(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None, str
         shown.append(
             (
                 layer["name"],
-                "yes" if layer["configured"] else f"no: {layer['why_not']}",
+                "yes" if layer["configured"] else "no",
                 "" if largest is None else _size(largest),
                 "" if price is None else f"{format_money(price)}/h",
-                _fitting(layer["name"], answer) if answer is not None and not remark else remark,
+                _verdict(layer, answer, remark),
             )
         )
     return aligned(("layer", "configured", "largest ask", "price", "this ask"), shown)
@@ -94,8 +94,12 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _fitting(layer: str, answer: Mapping[str, Any]) -> str:
-    return "fits" if layer == "local" else f"fits {answer['machine']}"
+def _verdict(layer: Mapping[str, Any], answer: Mapping[str, Any] | None, remark: str) -> str:
+    if not layer["configured"]:
+        return str(layer["why_not"])
+    if remark or answer is None:
+        return remark
+    return "fits" if layer["name"] == "local" else f"fits {answer['machine']}"
 
 
 def _size(offer: Mapping[str, Any]) -> str:

@@ -24,6 +24,9 @@ class Limits:
         Likewise. Offers whose price is not known are not launched then.
     idle_s : float
         A machine on which nothing has run for this long ends.
+    spare_s : float or None
+        The same for a machine beside another idle one that has at least as much of everything:
+        that one is there for the next run. As `idle_s` if None.
     of_layer : mapping
         Machines of single layers; there is but one local one.
     """
@@ -31,6 +34,7 @@ class Limits:
     machines: int | None = None
     usd_per_hour: float | None = None
     idle_s: float = TIMERS.machine_idle_s
+    spare_s: float | None = None
     of_layer: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ from jupyter_compute.ask import format_time
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.offers import holds
 from jupyter_compute.policy.packing import Packing
 from jupyter_compute.policy.steps import Machine, Retirement
 
@@ -43,16 +44,34 @@ def retire(
     idle.sort(key=lambda pair: (-pair[1], pair[0].id))
     wanted = sum(missing.values())
     ended = []
+    left = [machine.offer for machine, _ in idle]
     for machine, idle_s in idle:
         if idle_s >= limits.idle_s:
             why = f"nothing has run on it for {format_time(limits.idle_s)}"
+        elif _is_spare(machine.offer, left, idle_s, limits):
+            why = f"nothing has run on it for {format_time(idle_s)}, and another one is idle"
         elif wanted > 0 and idle_s >= timers.tick_s and _in_the_way(machine.offer, limits, missing):
             why = "idle, while runs wait for another machine and a limit allows no more"
         else:
             continue
         wanted -= 1
+        left.remove(machine.offer)
         ended.append(Retirement(machine.id, why))
     return tuple(ended)
+
+
+def _is_spare(offer: Offer, idle: Sequence[Offer], idle_s: float, limits: Limits) -> bool:
+    """Tell whether another idle machine, of those that stay, does for whatever this one does."""
+    if limits.spare_s is None or idle_s < limits.spare_s:
+        return False
+    others = list(idle)
+    others.remove(offer)
+    return any(
+        other.layer == offer.layer
+        and other.spot <= offer.spot
+        and holds(other, offer.cpu, offer.memory, offer.gpu)
+        for other in others
+    )
 
 
 def _in_the_way(offer: Offer, limits: Limits, missing: Mapping[Offer, int]) -> bool:

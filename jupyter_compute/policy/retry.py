@@ -189,7 +189,9 @@ def _after_memory(
     return Finish("failed", f"out of memory with {format_memory(memory)}; it would do so again")
 
 
-def _after_loss(counts: Counts, memory: int, suspect: bool, what: str = "the machine") -> Decision:
+def _after_loss(
+    counts: Counts, memory: int, suspect: bool, what: str = "the machine was lost"
+) -> Decision:
     lost = counts.lost + 1
     suspicions = counts.suspicions + 1 if suspect else 0
     if suspicions >= MAX_SUSPICIONS:
@@ -201,14 +203,16 @@ def _after_loss(counts: Counts, memory: int, suspect: bool, what: str = "the mac
             "running it again may cost another machine",
         )
     if lost > MAX_LOST:
-        return Finish("lost", f"{what} was lost, for the {lost}th time")
-    why = f"{what} was lost: rerun {lost} of {MAX_LOST}, not counted as a retry"
+        return Finish("lost", f"{what}, for the {lost}th time")
+    why = f"{what}: rerun {lost} of {MAX_LOST}, not counted as a retry"
     return Rerun(0.0, memory, why, dataclasses.replace(counts, lost=lost, suspicions=suspicions))
 
 
 def _after_transfer(envelope: Mapping[str, Any], counts: Counts, memory: int) -> Decision:
     if envelope.get("unreachable"):
-        return _after_loss(counts, memory, suspect=False, what="the object store")
+        return _after_loss(
+            counts, memory, suspect=False, what="the object store could not be reached"
+        )
     return Finish("failed", "a value could not be transferred, which a rerun cannot mend")
 
 

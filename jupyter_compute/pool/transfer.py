@@ -19,7 +19,7 @@ from typing import Any
 
 from jupyter_compute import parts
 from jupyter_compute.blobs import HASH, Blobs
-from jupyter_compute.errors import TransferError
+from jupyter_compute.errors import ComputeError, TransferError
 from jupyter_compute.layers.base import Store, Upload
 from jupyter_compute.model import Clock
 from jupyter_compute.policy import cargo
@@ -70,7 +70,7 @@ class Transfers:
         self._listener = listener
         self._clock = clock
         self._executor: Executor
-        self._depots: dict[int, Depot] = {}
+        self._depots: dict[Store, Depot] = {}
         self._trips: dict[str, Trip] = {}
         self._held: dict[str, asyncio.Task[None]] = {}
         self._answering: set[asyncio.Task[None]] = set()
@@ -93,9 +93,15 @@ class Transfers:
     def submit(self, attempt: str, spec: str, needs: Needs) -> None:
         """Queue the attempt; it waits for kept values that must come here first."""
         found = json.loads(spec)
-        depot = self._depot(found["layer"])
-        entries = [entry for kept in found["kept"] if (entry := self._kept(kept)) is not None]
-        first = [entry for entry in entries if self._is_elsewhere(entry, depot)]
+        try:
+            depot = self._depot(found["layer"])
+            entries = [entry for kept in found["kept"] if (entry := self._kept(kept)) is not None]
+            first = [entry for entry in entries if self._is_elsewhere(entry, depot)]
+        except ComputeError as error:
+            # Not from here: whoever submits does not expect an end yet.
+            end = ended(f"there is no store for {found['layer']}: {error}", unreachable=False)
+            asyncio.get_running_loop().call_soon(self._listener.happened, attempt, end)
+            return
 
         def go() -> None:
             sent = spec
@@ -162,14 +168,14 @@ class Transfers:
             if entry.get("apart"):
                 needed.setdefault(entry["apart"], set()).update(_blobs_of(entry))
         for layer in {*gone, *needed}:
-            depot = self._depot(layer)
-            if depot is None:
-                continue
             try:
+                depot = self._depot(layer)
+                if depot is None:
+                    continue
                 stays = needed.get(layer, set())
                 await depot.delete(set(gone.get(layer, ())) - stays - set(pinned))
                 await depot.keep(stays)
-            except FAILURES as error:
+            except (ComputeError, *FAILURES) as error:
                 logger.warning("the store of %s could not be tidied: %s", layer, error)
 
     # for what executes attempts ---------------------------------------------------
@@ -229,9 +235,9 @@ class Transfers:
         store = self._store_of(layer)
         if store is None:
             return None
-        if id(store) not in self._depots:
-            self._depots[id(store)] = Depot(store, self._blobs, self._clock)
-        return self._depots[id(store)]
+        if store not in self._depots:
+            self._depots[store] = Depot(store, self._blobs, self._clock)
+        return self._depots[store]
 
     def _is_elsewhere(self, entry: Entry, depot: Depot | None) -> bool:
         """Tell whether a kept value is neither here nor where it would be needed."""

@@ -9,6 +9,7 @@ from typing import Any
 import dask.config
 import pytest
 
+from buckets import reach, serve
 from homes import Home
 from jupyter_compute import settings
 from jupyter_compute.layers import setup
@@ -58,6 +59,10 @@ def set_up(session_sandbox: Sandbox) -> None:
     """What `setup aws` makes is there."""
     with session_sandbox.entered(), configured(session_sandbox):
         setup.run(yes=True, quiet=True)
+
+
+server = pytest.fixture(scope="module")(serve)
+line = pytest.fixture(reach)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from broken_lines import Line
-from buckets import NAME, Server, server  # noqa: F401 - a fixture
+from buckets import NAME, Server
 from jupyter_compute import parts
 from jupyter_compute.blobs import hash_of
 from jupyter_compute.layers.bucket import Bucket
@@ -18,18 +20,6 @@ from jupyter_compute.node import moving
 from jupyter_compute.parts import Patience
 
 MIB = 2**20
-
-
-@pytest.fixture
-def line(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    """Where the server is to be found for a bucket."""
-    own = Line(server.port)
-    for name, text in server.env.items():
-        monkeypatch.setenv(name, text)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{own.port}")
-    server.requests.clear()
-    yield own
-    own.close()
 
 
 @pytest.fixture
@@ -198,40 +188,35 @@ def test_an_expired_address_is_renewed(bucket: Bucket, server: Server, tmp_path:
         asked.append(verb)
         return _answers(bucket)(verb, about)
 
-    with Expired() as expired:
-        found = {"url": expired.url, "nbytes": path.stat().st_size}
+    with _expired() as url:
+        found = {"url": url, "nbytes": path.stat().st_size}
         back = tmp_path / "back"
         assert moving.fetch(ask, found, {"name": name}, back, Patience(10)) == name
     assert asked == ["get"]
 
 
-class Expired:
-    """A server that says what S3 says of an address that was good an hour ago."""
+class _Late(BaseHTTPRequestHandler):
+    """Says what S3 says of an address that was good an hour ago."""
 
-    def __enter__(self) -> Expired:
-        from http.server import BaseHTTPRequestHandler, HTTPServer
+    def do_GET(self) -> None:
+        body = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message>"
-                self.send_response(403)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/x?y=z"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+@contextlib.contextmanager
+def _expired() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Late) as late:
+        thread = threading.Thread(target=late.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{late.server_port}/x?y=z"
+        late.shutdown()
+        thread.join()
 
 
 @pytest.mark.slow

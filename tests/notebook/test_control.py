@@ -51,7 +51,9 @@ def test_status_shows_machines_and_runs(shared_kernel: Kernel) -> None:
 
 
 def test_layers_and_plan_answer_for_an_ask(shared_kernel: Kernel) -> None:
-    assert "local  yes" in _said(shared_kernel, "%compute layers --cpu 1")
+    shown = _said(shared_kernel, "%compute layers --cpu 1").splitlines()
+    assert any(line.split()[:2] == ["local", "yes"] for line in shown)
+    assert any(line.startswith("ec2") and "no AWS region is configured" in line for line in shown)
     assert "1 cpu 512 MB" in _said(shared_kernel, "%compute plan --cpu 1 --memory 512M")
     assert "no such GPU" in _said(shared_kernel, "%compute layers --gpu 1")
     assert "no such GPU" in _refused(shared_kernel, "%compute plan --gpu 1")

@@ -208,7 +208,12 @@ REFUSED = [
     (49, "--on zzz", "--on: 'zzz' is not a layer here; layers: ec2, fargate, local"),
     (49, "--provider ec2", f"'--provider' {UNKNOWN}; did you mean --on?"),
     (49, "--region us-east-1", f"'--region' {UNKNOWN}; %%remote --help lists them"),
-    (49, "--instance m99.huge", f"'--instance' {UNKNOWN}; %%remote --help lists them"),
+    (
+        49,
+        "--instance m99/huge",
+        "--instance: 'm99/huge' is not a list of machine types; e.g. r7i.2xlarge,r7a.2xlarge",
+    ),
+    (49, "--spot sometimes", "--spot: 'sometimes' is not auto, always or never; e.g. never"),
     (
         49,
         "--gpu 9",
@@ -288,12 +293,13 @@ def test_without_the_namespace_the_first_name_left_is_the_undefined_one():
 def test_every_option_is_read():
     line = (
         "--cpu 2.5 --memory 8G..64G --gpu L4:2 --disk 20G --on ec2 --retries 3 "
+        "--spot never --instance r7i.2xlarge,r7a.2xlarge "
         "--retry-on OSError,a.Odd --retry-delay 5s --timeout 1h30m --catch err --in a,b --out x,y "
         "--keep z,w --cache --keep-partial --bg job --plan --name 'my run' --quiet"
     )
     expected = Options(
         cpu=2.5, memory=8 * 10**9, memory_high=64 * 10**9, gpu=2, gpu_name="L4", disk=20 * 10**9,
-        on="ec2", retries=3, retry_on=("OSError", "a.Odd"), retry_delay=5.0, timeout=5400.0,
+        on="ec2", spot="never", instances=("r7i.2xlarge", "r7a.2xlarge"), retries=3, retry_on=("OSError", "a.Odd"), retry_delay=5.0, timeout=5400.0,
         catch="err", inputs=("a", "b"), outputs=("x", "y"), keep_partial=True, bg="job", plan=True,
         keep=("z", "w"), cache=True,
         name="my run", quiet=True,

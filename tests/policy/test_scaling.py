@@ -144,6 +144,19 @@ class TestRetirement:
         assert look([], machines).retirements[0].why == "nothing has run on it for 5 min"
         assert look([ask(8, 32, 2)], machines).retirements == ()
 
+    def test_of_several_idle_machines_the_largest_is_kept_for_the_next_run(self) -> None:
+        machines = tuple(
+            ready(f"i-{number}", of, idle_s=40)
+            for number, of in enumerate((LARGE, SMALL, LARGE, MIDDLE))
+        )
+        spare = look([], machines, limits=Limits(spare_s=30)).retirements
+        assert [r.machine for r in spare] == ["i-0", "i-1", "i-3"]
+        assert spare[0].why == "nothing has run on it for 40 s, and another one is idle"
+        assert look([], machines, limits=Limits(spare_s=60)).retirements == ()
+        assert look([], machines).retirements == ()
+        spot_only = (machines[1], ready("i-9", SPOTS[4], idle_s=40))
+        assert look([], spot_only, limits=Limits(spare_s=30)).retirements == ()
+
     def test_an_idle_machine_makes_room_at_a_limit(self) -> None:
         idle = ready("i-1", SMALL, idle_s=20)
         at_limit = look([ask(8, 32)], (idle,), limits=Limits(machines=1))

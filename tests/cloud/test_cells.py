@@ -1,0 +1,95 @@
+"""Cells on machines of AWS, as a user has them, on the sandbox."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+import services
+from clouds import Cloud
+from kernels import Kernel, ok
+from sandboxes import wait
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_cell_runs_on_a_machine_of_ec2_that_goes_when_it_is_idle(
+    cloud: Cloud, cloud_kernel: Kernel
+) -> None:
+    ok(cloud_kernel.run("import numpy as np\na = np.arange(3_000_000.0)"))
+    reply = ok(
+        cloud_kernel.run("%%remote --on ec2 --cpu 8 --memory 32G\nb = a + 1\nprint('out')\nb.sum()")
+    )
+    assert "out" in reply.stdout
+    assert ok(cloud_kernel.run("float((b - a).sum())")).result == "3000000.0"
+    (machine,) = cloud.sandbox.machines("running")
+    assert machine["cpu"] >= 8
+    assert machine["memory_mib"] * 2**20 >= 32 * 10**9
+    assert (
+        f"{machine['type']}{' spot' if machine['spot'] else ''} (sandbox)" in reply.status_lines[-1]
+    )
+    assert any("starting" in line and "/h" in line for line in reply.status_lines)
+    cloud.wait_until_empty()
+    wait(lambda: len(services.ask("GET", "/v1/status").json["machines"]) == 1)
+
+
+def test_what_a_machine_is_launched_with(cloud: Cloud) -> None:
+    cloud.submit("1 + 1").until(kind="end")
+    (machine,) = cloud.sandbox.machines("running")
+    ec2 = cloud.sandbox.client("ec2")
+    found = ec2.describe_instances(InstanceIds=[machine["id"]])["Reservations"][0]["Instances"][0]
+    assert found["MetadataOptions"]["HttpTokens"] == "required"
+    assert found["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    assert "KeyName" not in found
+    groups = [group["GroupId"] for group in found["SecurityGroups"]]
+    for group in ec2.describe_security_groups(GroupIds=groups)["SecurityGroups"]:
+        assert group["IpPermissions"] == []
+    tags = {tag["Key"] for tag in found["Tags"]}
+    assert {"jupyter-compute:owner", "jupyter-compute:launch", "Name"} <= tags
+    told = ec2.describe_instance_attribute(InstanceId=machine["id"], Attribute="userData")
+    script = base64.b64decode(told["UserData"]["Value"]).decode()
+    assert "BEGIN CERTIFICATE" in script
+    assert "PRIVATE KEY" not in script
+    assert cloud.sandbox.environment["AWS_ACCESS_KEY_ID"] not in script
+
+
+def test_runs_share_a_machine(cloud: Cloud) -> None:
+    code = "import time\nprint('up', flush=True)\ntime.sleep(3)"
+    streams = [cloud.submit(code, cpu=0.5) for _ in range(4)]
+    for stream in streams:
+        assert stream.until(kind="end")["state"] == "done"
+    assert len(cloud.sandbox.machines()) == 1
+
+
+def test_a_cell_runs_on_fargate(cloud: Cloud, cloud_kernel: Kernel) -> None:
+    reply = ok(cloud_kernel.run("%%remote --on fargate --cpu 0.5 --memory 1G\n'here'"))
+    assert reply.result == "'here'"
+    (machine,) = cloud.sandbox.machines("running")
+    assert machine["kind"] != "ec2"
+    assert machine["cpu"] == 0.5
+
+
+def test_an_ask_that_nothing_can_satisfy_launches_nothing(
+    cloud: Cloud, cloud_kernel: Kernel
+) -> None:
+    for line in ("--on fargate --cpu 32", "--on ec2 --instance r7i.2xlage", "--on ec2 --gpu 64"):
+        assert cloud_kernel.run(f"%%remote {line}\n1").status == "error"
+    assert cloud.sandbox.machines() == []
+
+
+def test_the_pool_uses_the_sandbox_only_while_it_is_on(cloud: Cloud, cloud_kernel: Kernel) -> None:
+    assert cloud.sandbox.state["endpoint"] in cloud_kernel.run("%compute sandbox").stdout
+    ok(cloud_kernel.run("%compute sandbox off"))
+    refused = cloud_kernel.run("%%remote --on ec2\n1")
+    assert "no AWS region is configured" in refused.stderr + refused.evalue
+    assert ok(cloud_kernel.run("%%remote --on sandbox --cpu 1 --memory 1G\n6 * 7")).result == "42"
+
+
+def test_an_environment_that_leads_elsewhere_is_refused(cloud: Cloud) -> None:
+    for endpoint in ("http://192.0.2.1:80", "https://ec2.amazonaws.com", ""):
+        changed = cloud.sandbox.environment | {"AWS_ENDPOINT_URL": endpoint}
+        answer = services.ask("POST", "/v1/sandbox", {"environment": changed})
+        assert answer.status == 400
+        assert "is not an address of this computer" in json.dumps(answer.json)
