@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,35 @@ class Cloud:
         (home.path / "dask").mkdir()
         (home.path / "dask" / "compute.yaml").write_text(CONFIG)
         self.sandbox = Sandbox(home, boot_delay_s=0.2)
+        self.service: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Have a pool that uses the sandbox."""
-        services.start()
+        """Have a pool that uses the sandbox, unless there is one."""
+        if self.service is not None:
+            return
+        self.service = services.start()
         services.ask("POST", "/v1/sandbox", {"environment": self.sandbox.environment})
         services.ask("GET", "/v1/layers")
+
+    def stop(self) -> None:
+        """Stop the pool with whatever is in it, and end all machines of the sandbox."""
+        services.hang_up()
+        self.home.stop_pool()
+        if self.service is not None:
+            self.service.wait(30)
+            self.service = None
+        self.sandbox.reset()
+
+    def clear(self) -> None:
+        """End all runs and machines, but not the pool."""
+        services.hang_up()
+        for run in services.ask("GET", "/v1/status").json["runs"]:
+            services.ask("POST", f"/v1/runs/{run['id']}/cancel", {"action": "kill"})
+        for machine in services.ask("GET", "/v1/status").json["machines"]:
+            if machine["layer"] != "local":
+                services.ask("POST", f"/v1/machines/{machine['id']}/stop", {"force": True})
+        self.wait_until_empty()
+        self.sandbox.reset()
 
     def submit(self, source: str, **fields: Any) -> services.Stream:
         """Submit a run that may be on EC2, unless another layer is named."""

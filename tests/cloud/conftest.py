@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-import services
 from clouds import Cloud
 from homes import Home
 from kernels import Kernel
@@ -18,8 +17,7 @@ def session_cloud(shared_home: Home) -> Iterator[Cloud]:
     own = Cloud(Home(shared_home.path.parent))
     yield own
     with own.home.entered():
-        services.hang_up()
-        own.home.stop_pool()
+        own.stop()
     own.sandbox.close()
     own.home.close()
 
@@ -30,9 +28,17 @@ def cloud(session_cloud: Cloud) -> Iterator[Cloud]:
     with session_cloud.home.entered():
         session_cloud.start()
         yield session_cloud
-        services.hang_up()
-        services.ask("POST", "/v1/stop", {"force": True})
-        session_cloud.sandbox.reset()
+        session_cloud.clear()
+
+
+@pytest.fixture
+def new_cloud(session_cloud: Cloud) -> Iterator[Cloud]:
+    """The shared cloud, with a pool of the test's own."""
+    with session_cloud.home.entered():
+        session_cloud.stop()
+        session_cloud.start()
+        yield session_cloud
+        session_cloud.stop()
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_runs_share_a_machine(cloud: Cloud) -> None:
     streams = [cloud.submit(code, cpu=0.5) for _ in range(4)]
     for stream in streams:
         assert stream.until(kind="end")["state"] == "done"
-    assert len(cloud.sandbox.machines()) == 1
+    assert len(cloud.alive()) == 1
 
 
 def test_a_cell_runs_on_fargate(cloud: Cloud, cloud_kernel: Kernel) -> None:
@@ -76,7 +76,7 @@ def test_an_ask_that_nothing_can_satisfy_launches_nothing(
 ) -> None:
     for line in ("--on fargate --cpu 32", "--on ec2 --instance r7i.2xlage", "--on ec2 --gpu 64"):
         assert cloud_kernel.run(f"%%remote {line}\n1").status == "error"
-    assert cloud.sandbox.machines() == []
+    assert cloud.alive() == []
 
 
 def test_the_pool_uses_the_sandbox_only_while_it_is_on(cloud: Cloud, cloud_kernel: Kernel) -> None:
