@@ -72,11 +72,7 @@ def _parser(*, sandbox: bool) -> argparse.ArgumentParser:
     stop = add("stop", _stop, "End the pool service and its machines.")
     stop.add_argument("--all", action="store_true", help="also if runs are active; cancels them")
     setup = add("setup", _setup, "Make once what machines of AWS need, in the account in use.")
-    setup.add_argument("cloud", metavar="aws", choices=["aws"])
-    how = setup.add_mutually_exclusive_group()
-    how.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    how.add_argument("--yes", action="store_true", help="do not ask")
-    setup.add_argument("--remove", action="store_true", help="remove what this installation made")
+    _setup_options(setup)
     add("doctor", _doctor, "Check that everything works, and say what to do if not.")
     text = "Rehearse AWS on this computer: up, down, status, and what can go wrong."
     rehearsal = commands.add_parser("sandbox", help=text, description=text)
@@ -86,6 +82,14 @@ def _parser(*, sandbox: bool) -> argparse.ArgumentParser:
 
         add_commands(rehearsal, shared)
     return parser
+
+
+def _setup_options(setup: argparse.ArgumentParser) -> None:
+    setup.add_argument("cloud", metavar="aws", choices=["aws"])
+    how = setup.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    how.add_argument("--yes", action="store_true", help="do not ask")
+    setup.add_argument("--remove", action="store_true", help="remove what this installation made")
 
 
 def _positive(text: str) -> int:

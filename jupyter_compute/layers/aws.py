@@ -139,7 +139,7 @@ class Account:
             If AWS does not say which account this is.
         """
         chosen = settings.get("layers.aws.bucket")
-        return str(chosen or f"{NAME}-{self.number}-{self.owner}")
+        return str(chosen or f"{NAME}-{self.number}-{self.owner}-{self.region}")
 
     def call(
         self,
