@@ -260,15 +260,9 @@ class Service:
             self._of(attempt).sampled(attempt, used)
 
     def noticed(self, machine: str, at: float) -> None:
-<<<<<<< HEAD
-        """Pass on that a machine will be taken away."""
-        self._elsewhere.noticed(machine)
-=======
         """Give no new run to a machine that will be taken away, and tell those on it."""
-        self._engine.drain(machine)
-        self._scaler.drain(machine)
+        self._elsewhere.noticed(machine)
         self.machines.noticed(machine, at)
->>>>>>> awsF
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""
