@@ -143,9 +143,7 @@ def test_launching_pauses_after_three_machines_that_do_not_boot(stopped: Cloud) 
     assert len(since(stopped, before)) == 3
 
 
-def test_a_service_that_is_killed_reruns_what_ran_elsewhere(
-    stopped: Cloud, tmp_path: Path
-) -> None:
+def test_a_service_that_is_killed_reruns_what_ran_elsewhere(stopped: Cloud, tmp_path: Path) -> None:
     before = len(stopped.sandbox.machines())
     stopped.begin(TIMERS)
     assert stopped.service is not None
