@@ -6,11 +6,11 @@ then there is no capacity. Compared are
 - ``packed, spot``: `jupyter_compute.policy.scaling`, which may use spot machines;
 - ``spot, spares``: the same, and of several idle machines all but the largest end after 30 s;
 - ``packed`` and ``packed, spares``: without spot machines;
-- ``one type, 5 min``: as many machines of one type as all waiting and running runs need by their
-  sums of CPUs and memory, ended when idle for as long as ours;
-- ``one type``: the same, where a machine that is not needed ends after three looks, one second
-  apart: what Dask's ``Adaptive`` does by default with the type that a user has to choose. The
-  type is the one that holds every ask and would serve them all cheapest.
+- ``best type``: as many machines of one type as all waiting and running runs need by their sums
+  of CPUs and memory; one that is not needed ends after three looks, a second apart. That is what
+  Dask's ``Adaptive`` does by default. The type is the one that would serve this very day's sums
+  cheapest, which nobody knows in the morning;
+- ``one type``: the same with the cheapest type that holds every ask, which a user may choose.
 
 A run's wait is the time until its (last) start. Idle is the share of the paid CPU time in which
 no run had the CPU.
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.failures import Failures
-from jupyter_compute.policy.offers import Allowance, Spot
+from jupyter_compute.policy.offers import Allowance, Spot, order
 from jupyter_compute.policy.packing import Demand
 from jupyter_compute.policy.scaling import Limits, Machine, scale
 from packing import on_demand, with_spot
@@ -36,6 +36,7 @@ from simulated_day import Chances, Policy, Run, World, demand
 
 _MOST = 1000
 _IDLE_S = 300.0
+_ADAPTIVE_S = 3.0
 
 
 class Packed:
@@ -65,7 +66,7 @@ class Packed:
                 m.cpu if m.ready else m.offer.cpu,
                 m.memory if m.ready else m.offer.memory,
                 meant=() if m.ready else m.meant,
-                idle_s=None if m.idle_since is None else now - m.idle_since,
+                idle_s=None if m.idle_since is None else now - m.idle_since + 1e-6,
             )
             for m in world.machines.values()
         ]
@@ -86,7 +87,7 @@ class Packed:
         short = sum(world.launch(intent.offers, intent.meant) for intent in scaling.intents)
         if scaling.again_s is not None:
             return scaling.again_s
-        return _next_look(world, bool(short or scaling.waits), self._spare_s)
+        return _next_look(world, bool(short or scaling.waits), self._spare_s, _IDLE_S)
 
     def refused(self, world: World, offer: Offer) -> None:
         """Leave the offer alone for a while."""
@@ -115,7 +116,7 @@ class OneType:
             world.launch([self._offer], [()] * missing)
         for machine in free[: max(-missing, 0)]:
             since = machine.idle_since
-            if since is not None and world.now - since >= self._idle_s:
+            if since is not None and world.now - since >= self._idle_s - 1e-6:
                 world.end(machine.id)
         return _next_look(world, bool(world.pending), self._idle_s)
 
@@ -123,26 +124,26 @@ class OneType:
         """Try again at the next look."""
 
 
-def _next_look(world: World, again: bool, idle_s: float) -> float | None:
-    """Return when something is to be done although nothing happens."""
-    idle = [m.idle_since for m in world.machines.values() if m.idle_since is not None]
-    waits = [max(min(idle) + idle_s - world.now, 1.0)] if idle else []
-    return min([*waits, *([5.0] if again else [])], default=None)
+def _next_look(world: World, again: bool, *ends_s: float) -> float | None:
+    """Return when something is to be done although nothing happens: after 5 s if runs wait,
+    else when a machine has been idle for so long.
+    """
+    idle = [world.now - m.idle_since for m in world.machines.values() if m.idle_since is not None]
+    waits = [end_s - idle_s for idle_s in idle for end_s in ends_s]
+    return min([wait for wait in waits if wait > 0] + ([5.0] if again else []), default=None)
 
 
-def best_type(runs: Sequence[Run], offers: Sequence[Offer]) -> Offer:
-    """Return the type that holds each ask and serves their sums cheapest."""
+def holding_all(runs: Sequence[Run], offers: Sequence[Offer]) -> list[Offer]:
+    """Return the types that hold each ask, the cheapest first."""
     cpu, memory = max(r.shape[0] for r in runs), max(r.shape[1] for r in runs)
-    cpus, bytes_ = (
-        sum(r.shape[0] * r.took_s for r in runs),
-        sum(r.shape[1] * r.took_s for r in runs),
-    )
+    return sorted((o for o in offers if o.cpu >= cpu and o.memory >= memory), key=order)
 
-    def cost(offer: Offer) -> float:
-        return (offer.usd_per_hour or 0.0) * max(cpus / offer.cpu, bytes_ / offer.memory)
 
-    fitting = [o for o in offers if o.cpu >= cpu and o.memory >= memory]
-    return min(fitting, key=lambda offer: (cost(offer), offer.type))
+def cost_of_sums(runs: Sequence[Run], offer: Offer) -> float:
+    """Return what the runs would cost on one type if they filled it like water."""
+    cpu_s = sum(run.shape[0] * run.took_s for run in runs)
+    byte_s = sum(run.shape[1] * run.took_s for run in runs)
+    return (offer.usd_per_hour or 0.0) * max(cpu_s / offer.cpu, byte_s / offer.memory)
 
 
 def main() -> None:
@@ -156,16 +157,17 @@ def main() -> None:
     options = parser.parse_args()
     plain = on_demand()
     runs = demand(options.seed, options.bursts, options.singles, options.largest)
-    one = best_type(runs, plain)
+    holding = holding_all(runs, plain)
+    best = min(holding, key=lambda offer: cost_of_sums(runs, offer))
     policies: dict[str, Policy] = {
         "packed, spot": Packed(with_spot(plain), "auto"),
         "spot, spares": Packed(with_spot(plain), "auto", 30.0),
         "packed": Packed(plain, "never"),
         "packed, spares": Packed(plain, "never", 30.0),
-        "one type, 5 min": OneType(one, _IDLE_S),
-        "one type": OneType(one, 3.0),
+        "best type": OneType(best, _ADAPTIVE_S),
+        "one type": OneType(holding[0], _ADAPTIVE_S),
     }
-    print(f"{len(runs)} runs in a day; the one type is {one.type}")
+    print(f"{len(runs)} runs in a day; best type {best.type}, one type {holding[0].type}")
     print("  policy            cost     mean wait  95 %   idle   launches/run  most  lost  refused")
     found = {}
     for name, policy in policies.items():

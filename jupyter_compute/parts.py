@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import mmap
 import os
 import threading
 import time
@@ -246,11 +245,10 @@ def all_of(steps: Iterable[Callable[[], Any]], patience: Patience) -> list[Any]:
 
 def hash_file(file: int) -> tuple[str, int]:
     """Return the hash of an open file's content, as `blobs.hash_of` gives it, and its size."""
-    size = os.fstat(file).st_size
-    digest = xxhash.xxh3_128()
-    if size:
-        with mmap.mmap(file, size, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
-            for start in range(0, size, PART):
-                with view[start : start + PART] as part:
-                    digest.update(part)
+    digest, size, buffer = xxhash.xxh3_128(), 0, bytearray(_CHUNK)
+    with memoryview(buffer) as view:
+        while count := os.preadv(file, [view], size):
+            with view[:count] as part:
+                digest.update(part)
+            size += count
     return digest.hexdigest(), size

@@ -85,12 +85,18 @@ class Cloud:
         for machine in services.ask("GET", "/v1/status").json["machines"]:
             if machine["layer"] != "local":
                 services.ask("POST", f"/v1/machines/{machine['id']}/stop", {"force": True})
+        wait(lambda: all(m["layer"] == "local" for m in self.machines()), 30)
         self.wait_until_empty()
         self.sandbox.reset()
 
     def submit(self, source: str, **fields: Any) -> services.Stream:
         """Submit a run that may be on EC2, unless another layer is named."""
         return services.submit(source, **{"layer": "ec2", "cpu": 1, "memory": 10**9, **fields})
+
+    def machines(self) -> list[dict[str, Any]]:
+        """Return the machines of the pool."""
+        found: list[dict[str, Any]] = services.ask("GET", "/v1/status").json["machines"]
+        return found
 
     def alive(self) -> list[dict[str, Any]]:
         """Return the machines that the sandbox has and has not ended."""

@@ -25,3 +25,34 @@ def test_the_comparison_measures_and_leaves_nothing_behind(root, tmp_path):
     assert row["note"] == ""  # no failure, and no process that the pool left running
     assert found["left_running"] == []
     assert "trivial round trip" in done.stdout
+
+
+def _figures(root, tmp_path, name, *options):
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, str(root / "benchmarks" / name), "--json", str(figures), *options]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=100, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(figures.read_text())
+
+
+@pytest.mark.slow
+def test_packing_is_near_the_bound_and_below_simpler_ways(root, tmp_path):
+    (three, ten) = _figures(root, tmp_path, "packing.py", "--seeds", "2", "--most", "10")
+    assert (three["runs"], ten["runs"]) == (3, 10)
+    packed, first_fit, one_shape, _ = ten["means"]
+    assert 1 <= packed <= 1.05
+    assert packed < first_fit
+    assert packed < one_shape
+
+
+@pytest.mark.slow
+def test_a_simulated_day_costs_less_than_with_one_type(root, tmp_path):
+    found = _figures(
+        *(root, tmp_path, "simulation.py"),
+        *("--bursts", "1", "--singles", "100", "--largest", "0"),
+    )
+    assert found["packed, spot"]["usd"] < found["packed"]["usd"] < found["best type"]["usd"]
+    assert found["packed, spares"]["usd"] <= found["packed"]["usd"]
+    assert all(row["launches_per_run"] < 1 for row in found.values())

@@ -139,7 +139,7 @@ class Account:
             If AWS does not say which account this is.
         """
         chosen = settings.get("layers.aws.bucket")
-        return str(chosen or f"{NAME}-{self.number}-{self.owner}")
+        return str(chosen or f"{NAME}-{self.number}-{self.owner}-{self.region}")
 
     def call(
         self,
@@ -202,6 +202,19 @@ class Account:
                 return f"there is no bucket '{self.bucket}' (run `jupyter compute setup aws`)"
             raise
         return ""
+
+    def out_of_reach(self) -> str:
+        """Return why machines could not reach the pool, or nothing if they might.
+
+        A machine that never joins is paid for, so this is said before one is started.
+        """
+        host = str(settings.get("scheduler-host"))
+        if self.rehearsed or not (host == "localhost" or host.startswith("127.")):
+            return ""
+        return (
+            f"machines of AWS cannot reach this computer at {host}: set scheduler-host to its "
+            "address in their network (docs/aws.md says where that works)"
+        )
 
     def check_credentials(self) -> None:
         """Ensure that there are credentials, without asking AWS whether they are good.

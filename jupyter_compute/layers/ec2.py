@@ -167,6 +167,8 @@ class EC2Layer:
             if not self._account.region:
                 hint = "set layers.aws.region or AWS_DEFAULT_REGION"
                 return f"no AWS region is configured; {hint}"
+            if why := self._account.out_of_reach():
+                return why
             self._account.check_credentials()
             self._network()
             self._image("x86_64")

@@ -156,6 +156,8 @@ class FargateLayer:
             if not self._account.region:
                 hint = "set layers.aws.region or AWS_DEFAULT_REGION"
                 return f"no AWS region is configured; {hint}"
+            if why := self._account.out_of_reach():
+                return why
             self._account.check_credentials()
             self._network()
             missing = self._missing() or self._account.missing_store()

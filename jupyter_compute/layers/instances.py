@@ -61,7 +61,11 @@ class Instances:
             if failure.code not in _USED:
                 raise
             # A launch of the same name, from a pool before us, when something else was newest.
-            found = self._described({"client-token": request["ClientToken"]})
+            found = [
+                one
+                for one in self._described({f"tag:{LAUNCH_TAG}": launch_id})
+                if one.get("ClientToken") == request["ClientToken"]
+            ]
             if not found and failure.code == _MISMATCH:
                 raise not_listed_yet(failure) from failure
             return [_machine(one, [offer]) for one in found]

@@ -132,10 +132,10 @@ class _Logs:
 class _Role:
     """With which AWS itself starts tasks. Nothing that runs in a task has it."""
 
-    name = f"{NAME}-tasks"
-
     def __init__(self, account: Account) -> None:
         self._account = account
+        # Roles belong to no region, and what is removed in one must not be missed in another.
+        self.name = f"{NAME}-tasks-{account.region}"
         self.title = f"role {self.name}"
         self.what = "with which AWS fetches the image and writes the log; machines do not have it"
 

@@ -63,7 +63,7 @@ def scale(
     ready = sorted((m for m in machines if m.state != "draining"), key=lambda m: m.id)
     ready.sort(key=lambda machine: machine.state == "starting")
     work = _Work(demands, machines, offers, limits, failures, now)
-    usable = [offer for offer in offers if not work.forbids(offer)]
+    usable = (offer for offer in offers if not work.forbids(offer))
     rooms = [Room(m.offer, m.cpu, m.memory, m.gpu, m.meant) for m in ready]
     packing = pack(demands, usable, rooms)
     work.note_held(packing, ready)

@@ -15,7 +15,7 @@ import dask.config
 from distributed import Client, Future
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from jupyter_compute import task
+from jupyter_compute import settings, task
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.where import Needs, Waiting, Where
 from jupyter_compute.pool.authority import Authority
@@ -82,7 +82,7 @@ class Engine(SchedulerPlugin):
         self._named: dict[str, Where] = {}
         self.authority = Authority()
         self.scheduler = FitScheduler(
-            host="127.0.0.1",
+            host=str(settings.get("scheduler-host")),
             port=0,
             protocol="tls",
             security=self.authority.credentials("scheduler").security(),

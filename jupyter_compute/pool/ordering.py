@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import secrets
@@ -67,15 +68,16 @@ class Ordering:
         self._clock = clock
         self._came = came
         self._give_up = give_up
+        self._timers = timers
         self._failures = Failures(timers)
         self._intents: dict[str, Intent] = {}
         self._whys: dict[str, str] = {}
+        self._line: dict[str, int] = {}
         self._boots: dict[str, str] = {}
         """By layer why the last machine failed to start, until one has joined."""
-        self._line: tuple[tuple[str, int], ...] = ()
         self._grew = clock.monotonic()
 
-    def look(
+    async def look(
         self, waiting: Sequence[Waiting], machines: Sequence[steps.Machine], limits: Limits
     ) -> Scaling:
         """Launch what is missing, and return what else is to be done.
@@ -89,15 +91,21 @@ class Ordering:
         """
         now = self._clock.monotonic()
         demands = [one.demand() for one in sorted(waiting, key=lambda one: -one.age_s)]
-        line = tuple(sorted((demand.key, demand.count) for demand in demands))
-        if line != self._line:
-            self._line, self._grew = line, now
+        line = {demand.key: demand.count for demand in demands}
+        if any(count > self._line.get(key, 0) for key, count in line.items()):
+            self._grew = now
+        self._line = line
+        if not demands and not machines:
+            self._whys = {}
+            return Scaling()
         names = {one.needs.where.layer for one in waiting}
         for name in names:
             self._offering.renew(name)
         offers = dict.fromkeys(offer for name in names for offer in self._offering.of(name))
         self._failures = self._failures.at(now)
-        scaling = scale(
+        # With the offers of a region that takes a good part of a second.
+        scaling = await asyncio.to_thread(
+            scale,
             demands,
             [*machines, *self._expected()],
             list(offers),
@@ -105,6 +113,7 @@ class Ordering:
             now=now,
             quiet_s=now - self._grew,
             failures=self._failures,
+            timers=self._timers,
         )
         self._whys = {wait.key: wait.why for wait in scaling.waits}
         for intent in scaling.intents:

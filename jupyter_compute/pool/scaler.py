@@ -196,7 +196,7 @@ class Scaler:
             if wanted and not any(m.offer.layer == name for m in self.machines.values()):
                 await self._launch_one(name)
         elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
-        scaling = self._ordering.look(elsewhere, self._steps(), self.limits)
+        scaling = await self._ordering.look(elsewhere, self._steps(), self.limits)
         for retirement in scaling.retirements:
             logger.info("%s ends: %s", retirement.machine, retirement.why)
             self.retire(retirement.machine)

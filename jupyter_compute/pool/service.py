@@ -16,18 +16,14 @@ from jupyter_compute import ask, places, settings
 from jupyter_compute.ask import Ask
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Apart, Store
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
 from jupyter_compute.policy.fit import Grant, Oversize, fit
-from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.limits import Limits as MachineLimits
-from jupyter_compute.policy.where import GROUPS, Where
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
 from jupyter_compute.pool.costs import Costs
-from jupyter_compute.pool.door import Door
+from jupyter_compute.pool.elsewhere import Elsewhere
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.journal import Journal
@@ -36,12 +32,10 @@ from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
-from jupyter_compute.pool.rehearsal import Rehearsal
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
-from jupyter_compute.pool.sweeps import Sweeps
 from jupyter_compute.pool.telemetry import Telemetry
 from jupyter_compute.pool.transfer import Transfers
 from jupyter_compute.pool.upkeep import Limits, Upkeep
@@ -51,7 +45,6 @@ __all__ = ["Service", "serve"]
 logger = logging.getLogger(__name__)
 
 _CANCEL_S = 5.0
-_MOST_MACHINES = 10_000
 
 
 class Service:
@@ -78,26 +71,19 @@ class Service:
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
         blobs, kept = Blobs(places.blob_dirs()), self._journal.kept.find
-        self.transfers = Transfers(self._store_of, blobs, kept, self, clock)
-        active, tidy = self._life.active, self.transfers.tidy
+        active = self._life.active
+        self._elsewhere = Elsewhere(scaler, active, clock)
+        self.rehearsal = self._elsewhere.rehearsal
+        self.transfers = Transfers(self._elsewhere.store_of, blobs, kept, self, clock)
+        tidy = self.transfers.tidy
         self._upkeep = Upkeep(self._journal, active, self.stored, limits, clock, tidy)
-        self._engine = Engine(self.transfers, self._permits, self.transfers.asked)
+        self._engine = Engine(self.transfers, self._elsewhere.permits, self.transfers.asked)
         self.transfers.attach(self._engine)
-        self._door = Door(
-            self._engine.authority, scaler.launches.admit, lambda: self._engine.scheduler.address
-        )
-        self._door_url = ""
-        self._renewed = clock.monotonic()
         self._life.attach(self.transfers, scaler.lose)
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
-        scaler.limits = _limits()
-        scaler.launches.sweeps = Sweeps(self._journal.launches, clock, TIMERS)
-        scaler.free, scaler.retiring = self._engine.free, self._engine.drain
-        scaler.idle_s = self.machines.idle_s
-        offering = scaler.offering
-        self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
+        self._elsewhere.attach(self._engine, self.machines, self._journal.launches)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
@@ -118,7 +104,6 @@ class Service:
             logger.warning("%s", note)
         await self._engine.open()
         self._scaler.open(self._engine.invite, self._engine.demand, self._life.fail_waiting)
-        self._scaler.launches.door = self._open_door
         count = self.runs.replay()
         if count:
             logger.warning("%d unfinished runs were taken on again", count)
@@ -134,7 +119,7 @@ class Service:
         self._life.close()
         self.transfers.close()
         await self._scaler.close()
-        await self._door.close()
+        await self._elsewhere.close()
         await self._engine.end()
         await self._server.close_all_connections()
         try:
@@ -276,8 +261,7 @@ class Service:
 
     def noticed(self, machine: str, at: float) -> None:
         """Give no new run to a machine that will be taken away, and tell those on it."""
-        self._engine.drain(machine)
-        self._scaler.drain(machine)
+        self._elsewhere.noticed(machine)
         self.machines.noticed(machine, at)
 
     def joined(self, machine: str) -> None:
@@ -301,29 +285,6 @@ class Service:
         if ask.layer == "local":
             oversize = settings.get("layers.local.oversize")
         return fit(ask, self._scaler.offering.permitted(ask), oversize)
-
-    def _in_use(self) -> str:
-        """Return why the layers elsewhere must stay as they are, or nothing."""
-        elsewhere = [m for m in self._scaler.machines.values() if m.offer.layer != "local"]
-        runs = [run for run in self._life.active.values() if run.spec.layer != "local"]
-        if elsewhere or runs or self._scaler.launches.under_way:
-            return f"{len(elsewhere)} machine(s) and {len(runs)} run(s) are elsewhere"
-        return ""
-
-    def _permits(self, where: Where, machine_id: str) -> bool:
-        machine = self._scaler.machines.get(machine_id)
-        return machine is not None and where.permits(machine.offer)
-
-    def _open_door(self) -> tuple[str, str]:
-        """Return where machines from elsewhere join, and whom they are to believe there."""
-        if not self._door_url:
-            self._door_url = self._door.open(_host())
-        return self._door_url, self._engine.authority.certificate
-
-    def _store_of(self, name: str) -> Store | None:
-        """Return where a layer's machines get their blobs from, unless they share ours."""
-        layer: object = self._scaler.layers.get(GROUPS.get(name, (name,))[0])
-        return layer.store() if isinstance(layer, Apart) else None
 
     def _open_stored(self) -> Stored:
         max_bytes = ask.parse_memory(settings.get("cache.max-bytes"), "cache.max-bytes")
@@ -356,9 +317,7 @@ class Service:
         why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
         self._life.tick(lambda run: why(run.needs(run.memory)))
         self.machines.tick()
-        if self._clock.monotonic() - self._renewed > TIMERS.lease_renew_s:
-            self._renewed = self._clock.monotonic()
-            self._engine.renew_leases(TIMERS.lease_s)
+        self._elsewhere.tick()
         self._upkeep.tick()
         if self._life.active or self._requests:
             self._idle_since = self._clock.monotonic()
@@ -373,14 +332,3 @@ def serve(listener: socket.socket, scaler: Scaler) -> None:
 
 async def _serve(listener: socket.socket, scaler: Scaler) -> None:
     await Service(scaler, SystemClock()).run(listener)
-
-
-def _limits() -> MachineLimits:
-    idle_s = ask.parse_time(settings.get("machine-idle-timeout"), "machine-idle-timeout")
-    most = ask.parse_count(settings.get("max-machines"), "max-machines", _MOST_MACHINES)
-    return MachineLimits(most, idle_s=idle_s)
-
-
-def _host() -> str:
-    """Return the address of this host at which machines can reach it."""
-    return str(settings.get("scheduler-host"))

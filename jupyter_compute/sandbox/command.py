@@ -52,6 +52,10 @@ def add_commands(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     for name, text in _MACHINE_VERBS.items():
         verb = add(name, functools.partial(_machine, name), lambda found: _machines([found]), text)
         verb.add_argument("machine", metavar="MACHINE")
+    _add_limits(add)
+
+
+def _add_limits(add: Callable[..., Any]) -> None:
     quota = add(
         "quota",
         _quota,

@@ -145,11 +145,15 @@ class _Fleet:
             choice.override.get("AvailabilityZone") or placement.get("AvailabilityZone") or ""
         )
 
+    def _tags(self, choice: _Choice) -> dict[str, dict[str, str]]:
+        tags = convert_tag_spec(choice.data.get("TagSpecifications") or [])
+        given = convert_tag_spec(self._given("TagSpecifications", []))
+        return {
+            kind: {**tags.get(kind, {}), **given.get(kind, {})} for kind in ("instance", "volume")
+        }
+
     def _try(self, choice: _Choice, count: int, *, spot: bool) -> EC2ClientError | None:
         data = choice.data
-        tags = convert_tag_spec(data.get("TagSpecifications") or [])
-        given = convert_tag_spec(self._given("TagSpecifications", []))
-        groups = data.get("SecurityGroupIds") or []
         more = {
             "client_token": self._given("ClientToken"),
             "disable_api_termination": bool(data.get("DisableApiTermination")),
@@ -159,12 +163,9 @@ class _Fleet:
             "launch_template": dict(choice.template),
             "placement": self._zone(choice) or None,
             "region_name": self._backend.region_name,
-            "security_group_ids": list(groups),
+            "security_group_ids": list(data.get("SecurityGroupIds") or []),
             "subnet_id": data.get("SubnetId"),
-            "tags": {
-                "instance": {**tags.get("instance", {}), **given.get("instance", {})},
-                "volume": {**tags.get("volume", {}), **given.get("volume", {})},
-            },
+            "tags": self._tags(choice),
         }
         try:
             made = self._launches.run(

@@ -13,6 +13,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.utils import filter_dict_attribute_mapping
 
 from .amending import replace
 from .booter import Booter
@@ -20,6 +21,13 @@ from .machines import Machine
 from .world import World
 
 __all__ = ["Ec2Machine", "amend", "architecture", "cpus", "memory_mib", "user_data"]
+
+_FILTERS = {
+    "client-token": "client_token",
+    "instance-lifecycle": "lifecycle",
+    "spot-instance-request-id": "spot_instance_request_id",
+}
+"""What AWS can filter instances by, and moto cannot."""
 
 _CODES = {
     "pending": 0,
@@ -87,6 +95,7 @@ def architecture(name: str) -> list[str]:
 def amend(world: World, booter: Booter) -> None:
     """Give instances states that last, and ends that are those of their processes."""
     _amend_describe(world)
+    filter_dict_attribute_mapping.update(_FILTERS)
     terminate, stop, start = Instance.terminate, Instance.stop, Instance.start
 
     def ending(instance: Instance, how: Any, *, stopped: bool) -> InstanceState:

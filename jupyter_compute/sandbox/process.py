@@ -77,7 +77,6 @@ def _start(world: World) -> dict[str, Any]:
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,
-        create_backend_app,
     )
     from werkzeug.serving import make_server
 
@@ -90,12 +89,6 @@ def _start(world: World) -> dict[str, Any]:
     from .prices import Prices
     from .pricing import Pricing
 
-    def create_app(service: Any) -> Any:
-        app = create_backend_app(service)
-        # What moto cannot do reaches the front door, which says what it was.
-        app.config["PROPAGATE_EXCEPTIONS"] = True
-        return app
-
     inside = world.settings.net == "loopback"
     networks = Loopback(world.root) if inside else Namespaces(world.root)
     booter = Booter(world, networks)
@@ -105,7 +98,7 @@ def _start(world: World) -> dict[str, Any]:
     world.key = f"sandbox{secrets.token_hex(16)}"
     front = Front(
         world,
-        DomainDispatcherApplication(create_app),
+        DomainDispatcherApplication(_backend),
         {
             "_sandbox": Control(world, booter, prices, networks).answer,
             "pricing": Pricing(prices).answer,
@@ -118,6 +111,15 @@ def _start(world: World) -> dict[str, Any]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=booter.run, daemon=True).start()
     return _state(world)
+
+
+def _backend(service: Any) -> Any:
+    from moto.moto_server.werkzeug_app import create_backend_app
+
+    app = create_backend_app(service)
+    # What moto cannot do reaches the front door, which says what it was.
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    return app
 
 
 def _state(world: World) -> dict[str, Any]:

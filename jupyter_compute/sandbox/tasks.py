@@ -169,6 +169,13 @@ def _amend_stop(world: World, booter: Booter) -> None:
     replace(EC2ContainerServiceBackend, "stop_task", stop_task)
 
 
+def _hidden(world: World, action: str) -> set[str]:
+    """Return the machines that were launched too recently to be told of."""
+    seconds = world.scaled(world.faults.hidden_s(action))
+    now = time.time()
+    return {name for name, found in world.machines.items() if now - found.launched < seconds}
+
+
 def _amend_describe(world: World) -> None:
     """What is not there is said to be missing, and what was just launched may not be there yet."""
     describe, listing = (
@@ -176,14 +183,9 @@ def _amend_describe(world: World) -> None:
         EC2ContainerServiceResponse.list_tasks,
     )
 
-    def hidden(action: str) -> set[str]:
-        seconds = world.scaled(world.faults.hidden_s(action))
-        now = time.time()
-        return {name for name, found in world.machines.items() if now - found.launched < seconds}
-
     def describe_tasks(response: EC2ContainerServiceResponse) -> ActionResult:
         answered = describe(response)
-        unseen = hidden("DescribeTasks")
+        unseen = _hidden(world, "DescribeTasks")
         result: dict[str, Any] = answered.result  # type: ignore[assignment]
         result["tasks"] = [task for task in result["tasks"] if task.id not in unseen]
         seen = {task.id for task in result["tasks"]}
@@ -196,7 +198,7 @@ def _amend_describe(world: World) -> None:
 
     def list_tasks(response: EC2ContainerServiceResponse) -> ActionResult:
         answered = listing(response)
-        unseen = hidden("ListTasks")
+        unseen = _hidden(world, "ListTasks")
         result: dict[str, Any] = answered.result  # type: ignore[assignment]
         # AWS lists those that are to run, unless asked for others.
         if not response._get_param("desiredStatus"):  # noqa: SLF001

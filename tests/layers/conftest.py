@@ -13,6 +13,7 @@ from buckets import reach, serve
 from homes import Home
 from jupyter_compute import settings
 from jupyter_compute.layers import setup
+from jupyter_compute.layers.aws import Account
 from sandboxes import Sandbox
 
 
@@ -62,6 +63,18 @@ def set_up(session_sandbox: Sandbox) -> None:
 
 server = pytest.fixture(scope="module")(serve)
 line = pytest.fixture(reach)
+
+
+@pytest.fixture(scope="session")
+def session_account(set_up: None) -> Account:
+    """The account behind `account`: clients take a while to be made."""
+    return Account()
+
+
+@pytest.fixture
+def account(sandbox: Sandbox, session_account: Account) -> Account:
+    """An account of the shared sandbox, in which `setup aws` has been run."""
+    return session_account
 
 
 @pytest.fixture

@@ -214,9 +214,11 @@ def _expired() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), _Late) as late:
         thread = threading.Thread(target=late.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{late.server_port}/x?y=z"
-        late.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{late.server_port}/x?y=z"
+        finally:
+            late.shutdown()
+            thread.join()
 
 
 @pytest.mark.slow

@@ -79,12 +79,13 @@ class Local(Bench):
 
 
 class EC2(Bench):
-    def __init__(self, sandbox: Any) -> None:
+    def __init__(self, sandbox: Any, account: Account) -> None:
         self.sandbox = sandbox
+        self.account = account
         super().__init__()
 
     def again(self) -> Layer:
-        return EC2Layer(Account(), self.offers)
+        return EC2Layer(self.account, self.offers)
 
     def offers(self) -> tuple[Offer, ...]:
         return (
@@ -98,7 +99,7 @@ class EC2(Bench):
 
 class Fargate(EC2):
     def again(self) -> Layer:
-        return FargateLayer(Account(), self.offers)
+        return FargateLayer(self.account, self.offers)
 
     def offers(self) -> tuple[Offer, ...]:
         return (
@@ -109,10 +110,8 @@ class Fargate(EC2):
 
 @pytest.fixture(params=[Local, EC2, Fargate], ids=lambda bench: bench.__name__)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    needs = [] if request.param is Local else [request.getfixturevalue("sandbox")]
-    bench = request.param(*needs)
-    if request.param is Fargate:
-        request.getfixturevalue("set_up")
+    needs = () if request.param is Local else ("sandbox", "account")
+    bench = request.param(*map(request.getfixturevalue, needs))
     yield bench
     end(bench.layer, bench.layer.list())
 

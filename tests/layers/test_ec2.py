@@ -36,8 +36,8 @@ def launch(*offers: Offer, count: int = 1) -> Launch:
 
 
 @pytest.fixture
-def layer(sandbox: Sandbox) -> EC2Layer:
-    return EC2Layer(Account(), lambda: [offer()])
+def layer(account: Account) -> EC2Layer:
+    return EC2Layer(account, lambda: [offer()])
 
 
 def described(sandbox: Sandbox, launched: Launched) -> list[dict[str, Any]]:
@@ -125,9 +125,9 @@ class TestWhatIsLaunched:
         assert image["Architecture"] == "arm64"
         assert found["ImageId"] != sandbox.state["image"]
 
-    def test_an_image_of_ones_own_decides_what_is_offered(self, sandbox):
+    def test_an_image_of_ones_own_decides_what_is_offered(self, account):
         known = [offer("m7g.large"), offer("m5.large")]
-        layer = EC2Layer(Account(), lambda: known)
+        layer = EC2Layer(account, lambda: known)
         assert layer.offers() == known[1:]
         with dask.config.set({"jupyter-compute.layers.ec2.ami": None}):
             assert layer.offers() == known
@@ -273,15 +273,15 @@ class TestLostAndLate:
         sandbox.ask("clear")
         wait_until(lambda: layer.terminate(machine.id))
 
-    def test_one_minute_later_it_is_lost(self, sandbox):
+    def test_one_minute_later_it_is_lost(self, sandbox, account):
         now = [0.0]
-        layer = EC2Layer(Account(), lambda: [offer()], lambda: now[0])
+        layer = EC2Layer(account, lambda: [offer()], lambda: now[0])
         sandbox.ask("fault", action="DescribeInstances", delay_s=600)
         (machine,) = layer.launch(launch(offer())).machines
         now[0] = 61.0
         assert machine.id not in {m.id for m in layer.list()}
 
-    def test_another_pool_waits_until_what_was_launched_is_listed(self, sandbox, layer):
+    def test_another_pool_waits_until_what_was_launched_is_listed(self, sandbox, account, layer):
         asked = launch(offer(), count=2)
         first = layer.launch(asked)
         sandbox.ask("fault", action="DescribeInstances", delay_s=600)
@@ -289,7 +289,7 @@ class TestLostAndLate:
         invited = Launch(
             asked.id, asked.offers, asked.count, Boot(BOOT.url, BOOT.authority, "newer")
         )
-        other = EC2Layer(Account(), lambda: [offer()])
+        other = EC2Layer(account, lambda: [offer()])
         with pytest.raises(PoolError, match="not listed yet"):
             other.launch(invited)
         sandbox.ask("clear")

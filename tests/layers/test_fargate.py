@@ -15,7 +15,6 @@ from jupyter_compute.layers.base import Boot, Launch
 from jupyter_compute.layers.fargate import FargateLayer
 from jupyter_compute.layers.sizes import Size, every_size
 from jupyter_compute.model import Offer
-from sandboxes import Sandbox
 
 GIB = 2**30
 BOOT = Boot("https://127.0.0.1:1", "ab" * 32, "a-token", lifetime_s=3600)
@@ -31,8 +30,8 @@ def launch(*offers: Offer, count: int = 1) -> Launch:
 
 
 @pytest.fixture
-def layer(sandbox: Sandbox, set_up: None) -> FargateLayer:
-    return FargateLayer(Account(), lambda: [offer()])
+def layer(account: Account) -> FargateLayer:
+    return FargateLayer(account, lambda: [offer()])
 
 
 @pytest.mark.slow

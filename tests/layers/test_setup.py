@@ -15,13 +15,16 @@ import dask.config
 import pytest
 
 from homes import Home
+from jupyter_compute.blobs import hash_of
 from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers import setup
 from jupyter_compute.layers.aws import Account
 from jupyter_compute.layers.base import Boot, Launch
 from jupyter_compute.layers.ec2 import EC2Layer
 from jupyter_compute.layers.fargate import FargateLayer
+from jupyter_compute.layers.market import Market
 from jupyter_compute.model import Offer
+from jupyter_compute.parts import PART, Patience
 from sandboxes import Sandbox
 from services import wait_until
 
@@ -31,10 +34,12 @@ GIB = 2**30
 KINDS = ["security group", "log group", "role", "ECS cluster", "task definition", "bucket"]
 
 NAMES = {
+    "s3:CreateMultipartUpload": {"s3:PutObject"},
     "s3:DeleteObjects": {"s3:DeleteObject"},
     "s3:GetBucketLifecycleConfiguration": {"s3:GetLifecycleConfiguration"},
     "s3:GetPublicAccessBlock": {"s3:GetBucketPublicAccessBlock"},
     "s3:HeadBucket": {"s3:ListBucket"},
+    "s3:HeadObject": {"s3:GetObject", "s3:ListBucket"},
     "s3:ListMultipartUploads": {"s3:ListBucketMultipartUploads"},
     "s3:ListObjectsV2": {"s3:ListBucket"},
     "s3:PutBucketEncryption": {"s3:PutEncryptionConfiguration"},
@@ -92,7 +97,7 @@ class TestSetup:
     def test_the_bucket_is_closed_and_forgets(self, region, sandbox):
         setup.run(yes=True, quiet=True)
         account = Account()
-        assert account.bucket == f"jupyter-compute-123456789012-{account.owner}"
+        assert account.bucket == f"jupyter-compute-123456789012-{account.owner}-eu-west-1"
         s3, bucket = sandbox.client("s3"), {"Bucket": account.bucket}
         block = s3.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"]
         assert set(block.values()) == {True}
@@ -154,7 +159,7 @@ def test_the_command(home: Home, sandbox: Sandbox) -> None:
 
 
 def test_the_published_policies_allow_what_is_called_and_nothing_else(
-    sandbox: Sandbox, root: Path
+    sandbox: Sandbox, root: Path, tmp_path: Path
 ) -> None:
     with dask.config.set({"jupyter-compute.layers.aws.region": "us-west-2"}):
         start = _last(sandbox)
@@ -162,7 +167,7 @@ def test_the_published_policies_allow_what_is_called_and_nothing_else(
         with dask.config.set({"jupyter-compute.layers.fargate.image": "another:1"}):
             setup.run(yes=True, quiet=True)
         ready = _last(sandbox)
-        _use()
+        _use(tmp_path)
         used = _last(sandbox)
         s3, bucket = sandbox.client("s3"), Account().bucket
         s3.put_object(Bucket=bucket, Key="left", Body=b"x")
@@ -176,8 +181,8 @@ def test_the_published_policies_allow_what_is_called_and_nothing_else(
     assert _needed(made) == _allowed(root, "aws-setup-policy.json")
 
 
-def _use() -> None:
-    """Launch a machine of each layer, look at them, and end them."""
+def _use(directory: Path) -> None:
+    """Launch a machine of each layer, look at them, end them; ask for prices; move blobs."""
     boot = Boot("https://127.0.0.1:1", "x", "x")
     account = Account()
     offers = {
@@ -191,6 +196,14 @@ def _use() -> None:
             (machine,) = layer.launch(Launch(f"p{time.time_ns()}", (offer,), 1, boot)).machines
             layer.console(machine.id)
             wait_until(lambda layer=layer, machine=machine: layer.terminate(machine.id))
+    Market(account, directory).refresh()
+    store, blob = account.store(), directory / "blob"
+    blob.write_bytes(b"x")
+    name = hash_of(b"x")
+    store.upload(name, blob, Patience(10))
+    store.download(name, directory / "copy", 1, Patience(10))
+    store.delete([name])
+    store.abort("0" * 32, store.put_urls("0" * 32, 2 * PART).id)
 
 
 def _last(sandbox: Sandbox) -> int:

@@ -191,6 +191,12 @@ class TestLimits:
         assert unknown.intents == ()
         assert "price of x9.huge is not known" in whys(unknown)["a"]
 
+    def test_dollars_count_for_what_a_launch_may_become(self) -> None:
+        scaling = look([ask(0.1, 0.5), ask(0.1, 60, key="b")], limits=Limits(usd_per_hour=1.0))
+        dearest = [max(o.usd_per_hour or 9 for o in i.offers) * i.count for i in scaling.intents]
+        assert len(dearest) == 2
+        assert sum(dearest) <= 1
+
     def test_after_failed_boots_one_machine_is_tried(self) -> None:
         failures = Failures()
         for _ in range(3):

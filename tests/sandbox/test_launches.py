@@ -67,6 +67,9 @@ def test_the_same_token_is_the_same_launch(sandbox):
     (first,) = sandbox.run(ClientToken="a-1")
     (second,) = sandbox.run(ClientToken="a-1")
     assert first["InstanceId"] == second["InstanceId"]
+    filters = [{"Name": "client-token", "Values": ["a-1"]}]
+    found = sandbox.client("ec2").describe_instances(Filters=filters)["Reservations"]
+    assert [one["Instances"][0]["InstanceId"] for one in found] == [first["InstanceId"]]
     assert len(sandbox.machines("pending", "running")) == 1
     assert refusal(sandbox, ClientToken="a-1", InstanceType="c5.xlarge").startswith(
         "IdempotentParameterMismatch"

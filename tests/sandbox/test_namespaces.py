@@ -7,7 +7,9 @@ import urllib.request
 
 import pytest
 
+import services
 from homes import Home
+from jupyter_compute.layers import setup
 from jupyter_compute.sandbox import namespaces
 from sandboxes import Sandbox, wait
 
@@ -92,3 +94,18 @@ exec sleep 1000
     said = wait(output)
     assert f"I am {name}" in said
     assert said.count("not reached") == 2
+
+
+def test_a_machine_joins_the_pool_at_its_address_in_the_network(sandbox, monkeypatch):
+    with sandbox.entered():
+        monkeypatch.setenv("DASK_JUPYTER_COMPUTE__SCHEDULER_HOST", namespaces.GATEWAY)
+        setup.run(yes=True, quiet=True)
+        service = services.start()
+        try:
+            stream = services.submit("40 + 2", layer="ec2", cpu=1, memory=10**9)
+            assert stream.until(kind="end")["state"] == "done"
+        finally:
+            services.hang_up()
+            sandbox.home.stop_pool()
+            service.wait(30)
+    sandbox.reset()

@@ -1,0 +1,102 @@
+"""What the service has because machines may be elsewhere: a door, stores, leases, a rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jupyter_compute import ask, settings
+from jupyter_compute.layers.base import Apart, Store
+from jupyter_compute.model import Clock
+from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.where import GROUPS, Where
+from jupyter_compute.pool.door import Door
+from jupyter_compute.pool.engine import Engine
+from jupyter_compute.pool.machines import Machines
+from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.rehearsal import Rehearsal
+from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.pool.sweeps import Log, Sweeps
+
+__all__ = ["Elsewhere"]
+
+_MOST_MACHINES = 10_000
+
+
+class Elsewhere:
+    """The parts of the service that machines elsewhere need.
+
+    Parameters
+    ----------
+    scaler : Scaler
+    active : mapping
+        The active runs.
+    clock : Clock
+    """
+
+    def __init__(self, scaler: Scaler, active: Mapping[str, Run], clock: Clock) -> None:
+        self._scaler = scaler
+        self._active = active
+        self._clock = clock
+        self._engine: Engine
+        self._door: Door
+        self._url = ""
+        self._renewed = clock.monotonic()
+        offering = scaler.offering
+        self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
+        scaler.limits = _limits()
+
+    def attach(self, engine: Engine, machines: Machines, log: Log) -> None:
+        """Set who places runs, who knows what runs where, and where launches are written down."""
+        scaler, self._engine = self._scaler, engine
+        address = engine.scheduler
+        self._door = Door(engine.authority, scaler.launches.admit, lambda: address.address)
+        scaler.launches.door = self._open
+        scaler.launches.sweeps = Sweeps(log, self._clock, TIMERS)
+        scaler.free, scaler.retiring, scaler.idle_s = engine.free, engine.drain, machines.idle_s
+
+    def permits(self, where: Where, machine_id: str) -> bool:
+        """Tell whether a run that may be placed so may be placed on this machine."""
+        machine = self._scaler.machines.get(machine_id)
+        return machine is not None and where.permits(machine.offer)
+
+    def store_of(self, name: str) -> Store | None:
+        """Return where a layer's machines get their blobs from, unless they share ours."""
+        layer: object = self._scaler.layers.get(GROUPS.get(name, (name,))[0])
+        return layer.store() if isinstance(layer, Apart) else None
+
+    def noticed(self, machine: str) -> None:
+        """Give no new run to a machine that will be taken away."""
+        self._engine.drain(machine)
+        self._scaler.drain(machine)
+
+    def tick(self) -> None:
+        """Renew the leases now and then."""
+        now = self._clock.monotonic()
+        if now - self._renewed > TIMERS.lease_renew_s:
+            self._renewed = now
+            self._engine.renew_leases(TIMERS.lease_s)
+
+    async def close(self) -> None:
+        """Let no more machines in."""
+        await self._door.close()
+
+    def _open(self) -> tuple[str, str]:
+        """Return where machines from elsewhere join, and whom they are to believe there."""
+        if not self._url:
+            self._url = self._door.open(str(settings.get("scheduler-host")))
+        return self._url, self._engine.authority.certificate
+
+    def _in_use(self) -> str:
+        """Return why the layers elsewhere must stay as they are, or nothing."""
+        machines = [m for m in self._scaler.machines.values() if m.offer.layer != "local"]
+        runs = [run for run in self._active.values() if run.spec.layer != "local"]
+        if machines or runs or self._scaler.launches.under_way:
+            return f"{len(machines)} machine(s) and {len(runs)} run(s) are elsewhere"
+        return ""
+
+
+def _limits() -> Limits:
+    idle_s = ask.parse_time(settings.get("machine-idle-timeout"), "machine-idle-timeout")
+    most = ask.parse_count(settings.get("max-machines"), "max-machines", _MOST_MACHINES)
+    return Limits(most, idle_s=idle_s)
