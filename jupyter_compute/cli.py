@@ -20,6 +20,9 @@ from .notebook.client import Client
 
 __all__ = ["main"]
 
+_YOUNG_S = 120.0
+"""A machine that is younger may be on its way to the pool that runs."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
@@ -73,6 +76,8 @@ def _parser(*, sandbox: bool) -> argparse.ArgumentParser:
     stop.add_argument("--all", action="store_true", help="also if runs are active; cancels them")
     setup = add("setup", _setup, "Make once what machines of AWS need, in the account in use.")
     _setup_options(setup)
+    collect = add("gc", _gc, "Find and end machines of ours in a cloud that no pool knows.")
+    collect.add_argument("--dry-run", action="store_true", help="only show them")
     add("doctor", _doctor, "Check that everything works, and say what to do if not.")
     text = "Rehearse AWS on this computer: up, down, status, and what can go wrong."
     rehearsal = commands.add_parser("sandbox", help=text, description=text)
@@ -217,6 +222,29 @@ def _setup(options: argparse.Namespace) -> int:
     done = run(dry=options.dry_run, yes=options.yes, remove=options.remove, quiet=options.json)
     if options.json:
         _print_json(done.to_wire())
+    return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from .layers import strays
+
+    client = Client(start=False)
+    ours = [machine["id"] for machine in client.status()["machines"]] if client.answers() else []
+    found = strays.find(ours, _YOUNG_S if ours else 0.0)
+    ended = []
+    for machine in found.machines:
+        if not options.dry_run:
+            strays.end(machine)
+        ended.append({"id": machine.id, "layer": machine.offer.layer, "type": machine.offer.type})
+    if options.json:
+        _print_json({"machines": ended, "unasked": dict(found.unasked)})
+        return 0
+    for one in ended:
+        print(f"{'would end' if options.dry_run else 'ended'} {one['id']} ({one['type']})")
+    for layer, why in found.unasked.items():
+        print(f"{layer} was not asked: {why}", file=sys.stderr)
+    if not ended:
+        print("no machine is left over")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 __all__ = [
     "API_VERSION",
     "ENDED",
+    "SANDBOX",
     "Clock",
     "Offer",
     "Receipt",
@@ -25,6 +26,9 @@ __all__ = [
 
 API_VERSION = 1
 """Version of the HTTP API between clients and the pool service."""
+
+SANDBOX = " (sandbox)"
+"""How a machine's name ends that is one of a rehearsal, and costs nothing."""
 
 RunState = Literal["queued", "starting", "running", "done", "failed", "cancelled", "lost"]
 
@@ -219,7 +223,7 @@ class Offer:
     @property
     def label(self) -> str:
         """How users read it: ``"r7i.2xlarge spot"``."""
-        return f"{self.type}{' spot' if self.spot else ''}{' (sandbox)' if self.sandbox else ''}"
+        return f"{self.type}{' spot' if self.spot else ''}{SANDBOX if self.sandbox else ''}"
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

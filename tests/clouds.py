@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import services
 from homes import Home
+from jupyter_compute.layers import setup
 from sandboxes import Sandbox, wait
 
+HASTY = (str(Path(__file__).parent / "hasty_service.py"),)
 CONFIG = "jupyter-compute:\n  machine-idle-timeout: 4s\n"
 
 
@@ -27,6 +32,7 @@ class Cloud:
         (home.path / "dask" / "compute.yaml").write_text(CONFIG)
         self.sandbox = Sandbox(home, boot_delay_s=0.2)
         self.service: subprocess.Popen[bytes] | None = None
+        self._is_set_up = False
 
     def start(self) -> None:
         """Have a pool that uses the sandbox, unless there is one."""
@@ -34,6 +40,32 @@ class Cloud:
             return
         self.service = services.start()
         services.ask("POST", "/v1/sandbox", {"environment": self.sandbox.environment})
+        services.ask("GET", "/v1/layers")
+
+    @contextlib.contextmanager
+    def hasty(self, timers: Mapping[str, Any], death: str = "") -> Iterator[None]:
+        """Have a pool with other timers, and with the sandbox as its only AWS, instead.
+
+        Parameters
+        ----------
+        timers : mapping
+            Some of `policy.lifecycle.Timers`.
+        death : str
+            At what it is killed, see `hasty_service`.
+        """
+        self.stop()
+        self.begin(timers, death)
+        yield
+        self.stop()
+
+    def begin(self, timers: Mapping[str, Any], death: str = "") -> None:
+        """Start a pool with other timers, in the place of one that is gone."""
+        variables = {"HASTY_TIMERS": json.dumps(timers), "HASTY_DEATH": death}
+        if not self._is_set_up:
+            with self.sandbox.entered():
+                setup.run(yes=True, quiet=True)
+            self._is_set_up = True
+        self.service = services.start(HASTY, **variables, **self.sandbox.environment)
         services.ask("GET", "/v1/layers")
 
     def stop(self) -> None:
@@ -73,6 +105,16 @@ class Cloud:
     def wait_until_empty(self) -> None:
         """Return when the sandbox has no machine any more."""
         wait(lambda: not self.alive(), 30)
+
+    def launches(self) -> list[dict[str, Any]]:
+        """Return the calls that were to launch instances."""
+        return self.sandbox.calls("RunInstances")
+
+    def tags(self, machine: str) -> dict[str, str]:
+        """Return what is written on an instance."""
+        answer = self.sandbox.client("ec2").describe_instances(InstanceIds=[machine])
+        found = answer["Reservations"][0]["Instances"][0]["Tags"]
+        return {tag["Key"]: tag["Value"] for tag in found}
 
     def log(self) -> str:
         """Return what the service has logged."""

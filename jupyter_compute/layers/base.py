@@ -18,6 +18,7 @@ from jupyter_compute.parts import Patience
 __all__ = [
     "Apart",
     "Boot",
+    "Explaining",
     "Introducing",
     "Launch",
     "Launched",
@@ -212,6 +213,14 @@ class Introducing(Protocol):
             From the machine's id to its invitation, which holds a key: it must reach nobody
             but the machine.
         """
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A layer that can be asked what a machine said before it failed."""
+
+    def console(self, machine_id: str, lines: int = 5) -> str:
+        """Return the last lines that the machine wrote; nothing if they cannot be had."""
 
 
 @runtime_checkable

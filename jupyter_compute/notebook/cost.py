@@ -110,6 +110,11 @@ def table(costs: Mapping[str, Any]) -> str:
     if costs["active"]["runs"]:
         going_on = f"{costs['active']['runs']} run(s) go on and are not in it"
         lines.append(f"{going_on}: {tables.money(costs['active']['usd'])} so far")
+    if (besides := costs["rehearsed"])["runs"]:
+        usd = tables.money(besides["usd"])
+        lines.append(
+            f"in the sandbox besides: {besides['runs']} run(s), {usd}, nothing of it to pay"
+        )
     if total["cpu_unknown_s"] >= 1:
         lines.append(f"used: not known of {format_time(total['cpu_unknown_s'])} of what was asked")
     if total["usd_unknown_runs"]:

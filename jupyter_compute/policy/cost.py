@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jupyter_compute.model import Offer, Receipt
+from jupyter_compute.model import SANDBOX, Offer, Receipt
 
-__all__ = ["GROUPS", "Total", "add", "price", "spent", "sum_up"]
+__all__ = ["GROUPS", "Total", "add", "price", "spent", "split", "sum_up"]
 
 GROUPS = ("notebook", "layer", "day")
 """By what costs can be summed."""
@@ -105,6 +105,15 @@ class Total:
             "usd": None if 0 < self.runs == self.usd_unknown else round(self.usd, 6),
             "usd_unknown_runs": self.usd_unknown,
         }
+
+
+def split(
+    rows: Iterable[tuple[Mapping[str, str], Total]],
+) -> tuple[list[tuple[Mapping[str, str], Total]], list[tuple[Mapping[str, str], Total]]]:
+    """Return what has to be paid, and what was rehearsed in a sandbox."""
+    rows = list(rows)
+    rehearsed = [row for row in rows if row[0]["layer"].endswith(SANDBOX)]
+    return [row for row in rows if not row[0]["layer"].endswith(SANDBOX)], rehearsed
 
 
 def sum_up(

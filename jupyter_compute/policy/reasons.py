@@ -7,12 +7,12 @@ from typing import Literal
 
 from jupyter_compute.ask import format_cpu, format_memory, format_time
 from jupyter_compute.model import Offer
-from jupyter_compute.policy.failures import Block, Failures
+from jupyter_compute.policy.failures import Block, Failures, Kind
 from jupyter_compute.policy.limits import Limits
 from jupyter_compute.policy.offers import holds, order
 from jupyter_compute.policy.packing import Demand
 
-__all__ = ["Reasons", "name"]
+__all__ = ["Reasons", "instead_of", "name"]
 
 _SKIPPED = {
     "capacity": "had no capacity",
@@ -111,6 +111,14 @@ def name(offer: Offer) -> str:
     """Return how a user reads the offer: ``"r7i.2xlarge spot, us-east-1b"``."""
     zone = f", {offer.zone}" if offer.zone else ""
     return f"{offer.label}{zone}"
+
+
+def instead_of(refused: Sequence[tuple[Offer, Kind]]) -> str:
+    """Return why it is another one than was chosen: that one, and perhaps others, were refused."""
+    offer, kind = refused[0]
+    others = len(refused) - 1
+    more = f", nor could {others} more be had" if others else ""
+    return f"{name(offer)} {_SKIPPED[kind]}{more}"
 
 
 def _stopped(stopped: Sequence[tuple[Offer, Block]], now: float) -> str:

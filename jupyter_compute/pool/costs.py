@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from jupyter_compute.model import Clock
-from jupyter_compute.policy.cost import Total, add, sum_up
+from jupyter_compute.model import SANDBOX, Clock
+from jupyter_compute.policy.cost import Total, add, split, sum_up
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.record import Run
@@ -24,6 +24,8 @@ _LONGEST_NAME = 100
 
 class Costs:
     """Sums of prices and receipts. The journal is read when they have changed, not at each look.
+
+    What is rehearsed in a sandbox is in none of them.
 
     Days are those of this computer's time zone, and a run belongs to the one on which it ended.
 
@@ -55,10 +57,12 @@ class Costs:
 
         Each is None if a price is not known, the last one if there is no budget.
         """
-        active = add(run.usd for run in self._active.values())
+        runs = (run for run in self._active.values() if not (run.machine or "").endswith(SANDBOX))
+        active = add(run.usd for run in runs)
+        machines = (m.offer for m in self._machines.values() if not m.offer.sandbox)
         self._look()
         return {
-            "usd_per_hour": add(machine.offer.usd_per_hour for machine in self._machines.values()),
+            "usd_per_hour": add(offer.usd_per_hour for offer in machines),
             "today": add((self._ended_today, active)),
             "active": active,
             "budget_day": None,
@@ -81,7 +85,8 @@ class Costs:
             return
         self._known_of = day, self._journal.endings
         days = _days_until(day)
-        rows = [row for row in self._journal.spending(days[-1]) if row[0]["day"] <= day]
+        paid, _ = split(self._journal.spending(days[-1]))
+        rows = [row for row in paid if row[0]["day"] <= day]
         of_days, _ = sum_up(rows, "day")
         of_notebooks, today = sum_up((row for row in rows if row[0]["day"] == day), "notebook")
         self._ended_today = None if today.usd_unknown else today.usd

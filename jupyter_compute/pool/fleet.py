@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jupyter_compute.ask import format_money
-from jupyter_compute.model import Offer
+from jupyter_compute.model import SANDBOX, Offer
 from jupyter_compute.policy.reasons import name
 from jupyter_compute.policy.steps import Meant
 
@@ -80,7 +80,7 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
     return {
         "id": machine.id,
         "layer": offer.layer,
-        "type": f"{offer.type} (sandbox)" if offer.sandbox else offer.type,
+        "type": offer.type + SANDBOX if offer.sandbox else offer.type,
         "state": machine.state,
         "spot": offer.spot,
         "usd_per_hour": offer.usd_per_hour,

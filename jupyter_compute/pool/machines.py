@@ -131,6 +131,14 @@ class Machines:
         self._drainer.drain(machine_id)
         return next(wire for wire in self.to_wire() if wire["id"] == machine_id)
 
+    def noticed(self, machine_id: str, at: float) -> None:
+        """Tell the runs on a machine that it will be taken away at this UTC second."""
+        left_s = max(0, round(at - self._clock.now()))
+        text = f"the spot machine is reclaimed in {left_s} s: what has not ended then is rerun"
+        for run in self._active.values():
+            if machine_id in machines_of(run):
+                run.log.append([{"kind": "note", "text": text}])
+
     def _idle_s(self, machine: Machine, runs: int) -> float | None:
         """Return for how long nothing has run on it; None while it starts or ends."""
         since = self._busy_until.get(machine.id)

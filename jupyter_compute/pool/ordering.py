@@ -16,6 +16,7 @@ from jupyter_compute.policy import steps
 from jupyter_compute.policy.failures import Failures
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.reasons import instead_of
 from jupyter_compute.policy.scaling import scale
 from jupyter_compute.policy.steps import Intent, Meant, Scaling
 from jupyter_compute.policy.where import Needs, Waiting
@@ -72,6 +73,8 @@ class Ordering:
         self._intents: dict[str, Intent] = {}
         self._whys: dict[str, str] = {}
         self._line: dict[str, int] = {}
+        self._boots: dict[str, str] = {}
+        """By layer why the last machine failed to start, until one has joined."""
         self._grew = clock.monotonic()
 
     async def look(
@@ -132,11 +135,20 @@ class Ordering:
     def joined(self, layer: str) -> None:
         """Note that a machine of the layer has joined."""
         self._failures = self._failures.joined(layer)
+        self._boots.pop(layer, None)
 
     def boot_failed(self, layer: str, why: str, launched: float) -> None:
         """Note that a machine was launched and has not joined."""
         now = self._clock.monotonic()
         self._failures = self._failures.boot_failed(layer, why, launched, now)
+        self._boots[layer] = why
+
+    def _why(self, launch: Launch, intent: Intent, answer: Launched) -> str:
+        """Return why the launch has brought these machines, and not others."""
+        refused = [(one.offer, one.kind) for one in answer.refused if one.offer is not None]
+        why = instead_of(refused) if refused else intent.why
+        before = self._boots.get(launch.offers[0].layer)
+        return f"{why}; the one before failed to start: {before}" if before else why
 
     def _expected(self) -> list[steps.Machine]:
         """Return the machines that launches are under way for."""
@@ -164,7 +176,8 @@ class Ordering:
         if answer.machines:
             self._failures = self._failures.launched(layer)
         pairs = zip(answer.machines, intent.meant, strict=False)
-        self._came(launch, [Came(machine, meant, intent.why) for machine, meant in pairs])
+        why = self._why(launch, intent, answer)
+        self._came(launch, [Came(machine, meant, why) for machine, meant in pairs])
         final = [refusal for refusal in answer.refused if refusal.kind in _FINAL]
         if final and not answer.machines:
             self._give_up(layer, final[-1].message)

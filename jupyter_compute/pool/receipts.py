@@ -12,7 +12,7 @@ from jupyter_compute.ask import refuse
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, Receipt
 from jupyter_compute.policy.advice import HISTORY, Advice, Asked, Use, advise
-from jupyter_compute.policy.cost import add, sum_up
+from jupyter_compute.policy.cost import add, split, sum_up
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.schema import day_of
@@ -82,7 +82,9 @@ class Receipts:
         if since > self._clock.now():
             refuse("since", since, "is in the future")
         day = day_of(since)
-        groups, total = sum_up(self._journal.spending(day), by)
+        paid, rehearsed = split(self._journal.spending(day))
+        groups, total = sum_up(paid, by)
+        _, besides = sum_up(rehearsed, by)
         return {
             "since": time.mktime(time.strptime(day, "%Y-%m-%d")),
             "since_day": day,
@@ -90,6 +92,7 @@ class Receipts:
             "by": by,
             "groups": [{by: name, **sums.to_wire()} for name, sums in groups.items()],
             "total": total.to_wire(),
+            "rehearsed": besides.to_wire(),
             "active": {"runs": len(active), "usd": add(run.usd for run in active)},
         }
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
+from jupyter_compute.layers.base import Explaining, Introducing, Launch, Layer, Rehearsing
 from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy import steps
@@ -34,6 +34,9 @@ _MOST_FAILURES = 3
 
 _STARTS = 5
 """How long the next machine of a layer takes to start is told from so many before it."""
+
+_MOST_WORDS = 300
+"""Characters of a machine's console in a reason."""
 
 _POLL_S = 0.02
 _HEARD_S = 0.05
@@ -312,7 +315,9 @@ class Scaler:
             return
         limit_s = self._timers.launch_limit_s(layer.name)
         for machine in ours:
-            self._examine(machine, seen.get(machine.id), limit_s)
+            why = self._examine(machine, seen.get(machine.id), limit_s)
+            if why:
+                self._failed(machine, why + await _last_words(layer, machine.id))
         if not here and sweeps is not None:
             for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
                 await self._terminate(layer, stray)
@@ -320,15 +325,17 @@ class Scaler:
             if await self._terminate(layer, machine.id):
                 self.machines.pop(machine.id, None)
 
-    def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> None:
-        late = self._clock.monotonic() - machine.launched > limit_s
+    def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> str:
+        """Return why the machine has failed to start, if it has."""
+        gone = found is None or found.state == "gone"
         if machine.state == "starting":
-            if found is None or found.state == "gone":
-                self._failed(machine, found.why if found else "it is not there")
-            elif late:
-                self._failed(machine, f"it did not join within {limit_s:g} s")
-        elif found is None or found.state == "gone":
+            if gone:
+                return found.why if found else "it is not there"
+            late = self._clock.monotonic() - machine.launched > limit_s
+            return f"it did not join within {limit_s:g} s" if late else ""
+        if gone:
             machine.state = "ending"
+        return ""
 
     async def _terminate(self, layer: Layer, machine_id: str) -> bool:
         try:
@@ -375,3 +382,12 @@ class Scaler:
             await asyncio.to_thread(self.launch, self.layers[layer].offers()[0])
         except PoolError as error:
             self._count(layer, str(error))
+
+
+async def _last_words(layer: Layer, machine_id: str) -> str:
+    """Return what a machine that failed said last, as the end of a sentence."""
+    if not isinstance(layer, Explaining):
+        return ""
+    said = (await asyncio.to_thread(layer.console, machine_id)).split("\n")
+    lines = [" ".join(line.split()) for line in said if line.strip()]
+    return f" (console: {' / '.join(lines)[-_MOST_WORDS:]})" if lines else ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any
 
-from jupyter_compute.model import Receipt
+from jupyter_compute.model import SANDBOX, Receipt
 from jupyter_compute.policy.cost import Total
 
 __all__ = ["SCHEMA_VERSION", "day_of", "prepare", "remember"]
@@ -113,7 +113,9 @@ def remember(db: sqlite3.Connection, code: str, record: Mapping[str, Any]) -> No
     if code:
         row = (code, receipt.layer, ended, record["id"], record["state"] == "done", *used)
         db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    belongs = (day_of(ended), record["notebook"], receipt.layer)
+    # Apart from what has to be paid.
+    layer = receipt.layer + (SANDBOX if receipt.machine.endswith(SANDBOX) else "")
+    belongs = (day_of(ended), record["notebook"], layer)
     db.execute(_SPEND, (*belongs, *astuple(Total.of(receipt))))
 
 

@@ -260,8 +260,9 @@ class Service:
             self._of(attempt).sampled(attempt, used)
 
     def noticed(self, machine: str, at: float) -> None:
-        """Pass on that a machine will be taken away."""
+        """Give no new run to a machine that will be taken away, and tell those on it."""
         self._elsewhere.noticed(machine)
+        self.machines.noticed(machine, at)
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""

@@ -87,6 +87,16 @@ def test_the_pool_uses_the_sandbox_only_while_it_is_on(cloud: Cloud, cloud_kerne
     assert ok(cloud_kernel.run("%%remote --on sandbox --cpu 1 --memory 1G\n6 * 7")).result == "42"
 
 
+def test_what_is_rehearsed_is_no_cost(cloud: Cloud, cloud_kernel: Kernel) -> None:
+    ok(cloud_kernel.run("%%remote --on ec2 --cpu 2 --memory 4G\nimport time\ntime.sleep(2)"))
+    status = services.ask("GET", "/v1/status").json
+    assert any(m["usd_per_hour"] > 0 for m in status["machines"])
+    assert (status["usd_per_hour"], status["today_usd"]) == (0, 0)
+    shown = ok(cloud_kernel.run("%compute cost")).stdout
+    assert "in the sandbox besides:" in shown
+    assert "nothing of it to pay" in shown
+
+
 def test_an_environment_that_leads_elsewhere_is_refused(cloud: Cloud) -> None:
     for endpoint in ("http://192.0.2.1:80", "https://ec2.amazonaws.com", ""):
         changed = cloud.sandbox.environment | {"AWS_ENDPOINT_URL": endpoint}

@@ -88,10 +88,10 @@ _LINES = [
     ("row48-retries-half", "--retries 1.5", "is not a whole number from 0 to 100"),
     # Nothing costs money yet: the option comes with the first layer that does.
     ("row48-max-cost", "--max-cost 0", "'--max-cost' is not an option of %%remote"),
-    ("row49-layer", "--on ec3", "'ec3' is not a layer here; layers: local"),
+    ("row49-layer", "--on ec3", "'ec3' is not a layer here; did you mean ec2?"),
     ("row49-case", "--on Local", "did you mean local?"),
     ("row49-provider", "--provider ec3", "did you mean --on?"),
-    ("row49-instance", "--instance m99.huge", "'--instance' is not an option of %%remote"),
+    ("row49-instance", "--instance m99.huge", "local has no 'm99.huge' here"),
     ("row49-region", "--region eu-west-1", "'--region' is not an option of %%remote"),
     ("row49-gpu", "--gpu 1", "has no such GPU: asked 1 cpu 1 gpu, it has "),
 ]
