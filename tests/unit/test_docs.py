@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
@@ -36,3 +38,30 @@ def test_the_page_on_functions_names_every_option_and_way_to_call(root: Path) ->
     assert options - set(re.findall(r"`(\w+)`", listed)) == set()
     assert [name for name in (*ways, *ours) if name not in page] == []
     assert all(hasattr(RemoteFunction, way[6:-1]) for way in ways)
+
+
+def test_the_page_on_aws_names_the_settings_options_and_files_that_there_are(root: Path) -> None:
+    from jupyter_compute import settings
+    from jupyter_compute.cli import main
+    from jupyter_compute.notebook.option_table import OPTIONS
+
+    page = (root / "docs" / "aws.md").read_text()
+    named = set(
+        re.findall(r"^\| `([a-z0-9.-]+)` \|", page.partition("## Settings")[2], re.MULTILINE)
+    )
+    default = {name: settings.get(name) for name in named}  # of none that there is not
+    clouds = ("aws", "ec2", "fargate")
+    there = {f"layers.{one}.{key}" for one in clouds for key in settings.get(f"layers.{one}")}
+    assert there - named == set()
+    for name, text in re.findall(r"^\| `([a-z0-9.-]+)` \| `([^`]+)` \|", page, re.MULTILINE):
+        assert default[name] in {None, text} or str(default[name]) == text
+    with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as shown:
+        main(["setup", "--help"])
+    known = {f"--{option.name}" for option in OPTIONS} | set(
+        re.findall(r"--\w[\w-]+", shown.getvalue())
+    )
+    ours = re.sub(r"^    aws .*", "", page, flags=re.MULTILINE)
+    assert set(re.findall(r"(?<![\w-])--\w[\w-]*", ours)) - known == set()
+    links = re.findall(r"\]\(([^#)]+)\)", page)
+    assert links
+    assert [link for link in links if not (root / "docs" / link).exists()] == []
