@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from jupyter_compute import places, settings
+from jupyter_compute import hosts, places, settings
 from jupyter_compute.layers.base import Store
 from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.layers.refusals import CallFailed, translate
@@ -113,8 +113,7 @@ class Account:
     @property
     def rehearsed(self) -> bool:
         """Whether this is not AWS, but a sandbox on this computer."""
-        host = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname or ""
-        return host == "localhost" or host.startswith("127.")
+        return hosts.is_loopback(urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname or "")
 
     @property
     def number(self) -> str:
@@ -208,8 +207,10 @@ class Account:
 
         A machine that never joins is paid for, so this is said before one is started.
         """
-        host = str(settings.get("scheduler-host"))
-        if self.rehearsed or not (host == "localhost" or host.startswith("127.")):
+        host = hosts.scheduler_host()
+        if not hosts.is_ours(host):
+            return f"scheduler-host: {host!r} is not an address of this computer"
+        if self.rehearsed or not hosts.is_loopback(host):
             return ""
         return (
             f"machines of AWS cannot reach this computer at {host}: set scheduler-host to its "

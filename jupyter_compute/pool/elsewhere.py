@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jupyter_compute import ask, settings
+from jupyter_compute import ask, hosts, settings
 from jupyter_compute.layers.base import Apart, Store
 from jupyter_compute.model import Clock
 from jupyter_compute.policy.lifecycle import TIMERS
@@ -84,7 +84,7 @@ class Elsewhere:
     def _open(self) -> tuple[str, str]:
         """Return where machines from elsewhere join, and whom they are to believe there."""
         if not self._url:
-            self._url = self._door.open(str(settings.get("scheduler-host")))
+            self._url = self._door.open(hosts.scheduler_host())
         return self._url, self._engine.authority.certificate
 
     def _in_use(self) -> str:

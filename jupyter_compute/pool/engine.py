@@ -15,7 +15,7 @@ import dask.config
 from distributed import Client, Future
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from jupyter_compute import settings, task
+from jupyter_compute import hosts, task
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.where import Needs, Waiting, Where
 from jupyter_compute.pool.authority import Authority
@@ -82,7 +82,7 @@ class Engine(SchedulerPlugin):
         self._named: dict[str, Where] = {}
         self.authority = Authority()
         self.scheduler = FitScheduler(
-            host=str(settings.get("scheduler-host")),
+            host=_host(),
             port=0,
             protocol="tls",
             security=self.authority.credentials("scheduler").security(),
@@ -269,6 +269,12 @@ class Engine(SchedulerPlugin):
                 self._listener.sampled(name, sample)
         except Exception:
             logger.exception("samples of machine %s", name)
+
+
+def _host() -> str:
+    """Return where to listen; what is wrong with the configured address, layers elsewhere say."""
+    host = hosts.scheduler_host()
+    return host if hosts.is_ours(host) else hosts.LOOPBACK
 
 
 def _reason(state: Any) -> str:

@@ -184,6 +184,25 @@ class TestOnTheSandbox:
         assert refused.value.to_wire()["error"] == "PoolError"
 
 
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        (
+            "127.0.0.1",
+            "machines of AWS cannot reach this computer at 127.0.0.1: set scheduler-host",
+        ),
+        ("192.0.2.77", "scheduler-host: '192.0.2.77' is not an address of this computer"),
+    ],
+)
+def test_a_pool_that_machines_cannot_reach_launches_none(
+    home: Home, monkeypatch: pytest.MonkeyPatch, host: str, why: str
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    said = {"layers.aws.region": "us-east-1", "scheduler-host": host}
+    with dask.config.set({f"jupyter-compute.{name}": value for name, value in said.items()}):
+        assert why_not().startswith(why)
+
+
 def test_an_installation_has_one_id(home: Home) -> None:
     with ThreadPoolExecutor(8) as threads:
         ids = set(threads.map(lambda _: installation(), range(16)))
