@@ -92,8 +92,9 @@ def test_an_offer_without_capacity_is_left_alone_and_another_one_taken(hasty: Cl
 
 def test_without_capacity_anywhere_a_run_waits_and_says_so(hasty: Cloud) -> None:
     hasty.sandbox.ask("fault", action="RunInstances", code=ICE)
-    stream = hasty.submit("1", spot="never", **SMALL)
-    until_reason(stream, "no capacity for c5.large", "again in")
+    # Not of the type that another test may have had refused a moment ago.
+    stream = hasty.submit("1", spot="never", cpu=2, instances=["m5.large"])
+    until_reason(stream, "no capacity for m5.large", "again in")
     assert pause_before_next_launch(hasty) > 3.5
     assert hasty.alive() == []
     hasty.sandbox.ask("clear")
