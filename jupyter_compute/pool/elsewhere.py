@@ -87,10 +87,14 @@ class Elsewhere:
             self._url = self._door.open(hosts.scheduler_host())
         return self._url, self._engine.authority.certificate
 
-    def _in_use(self) -> str:
+    def _in_use(self, waiting_too: bool) -> str:
         """Return why the layers elsewhere must stay as they are, or nothing."""
         machines = [m for m in self._scaler.machines.values() if m.offer.layer != "local"]
-        runs = [run for run in self._active.values() if run.spec.layer != "local"]
+        runs = [
+            run
+            for run in self._active.values()
+            if run.spec.layer != "local" and (waiting_too or run.machine_id is not None)
+        ]
         if machines or runs or self._scaler.launches.under_way:
             return f"{len(machines)} machine(s) and {len(runs)} run(s) are elsewhere"
         return ""

@@ -30,7 +30,8 @@ class Rehearsal:
     layers : dict
         By name; those of AWS are made anew each time.
     in_use : callable
-        Returns why the layers must stay as they are now, or nothing.
+        Returns why the layers must stay as they are now, or nothing. It is told whether runs
+        that only wait count.
     forget : callable
         Called when what the layers offer is not true any more.
     hear : callable
@@ -40,7 +41,7 @@ class Rehearsal:
     def __init__(
         self,
         layers: dict[str, Layer],
-        in_use: Callable[[], str],
+        in_use: Callable[[bool], str],
         forget: Callable[[], None],
         hear: Callable[[str], None],
     ) -> None:
@@ -71,7 +72,8 @@ class Rehearsal:
             if environment.get(_ENDPOINT) == self.endpoint:
                 return
             _check(environment)
-            self._ensure_free()
+            # Runs may wait for a sandbox that an earlier service used.
+            self._ensure_free(waiting_too=bool(self._before))
             self._restore()
             self._take(environment)
             try:
@@ -91,11 +93,12 @@ class Rehearsal:
         """
         async with self._changing:
             if self._before:
-                self._ensure_free()
+                # Else what was to be rehearsed would be paid for.
+                self._ensure_free(waiting_too=True)
                 self._restore()
 
-    def _ensure_free(self) -> None:
-        if why := self._in_use():
+    def _ensure_free(self, *, waiting_too: bool) -> None:
+        if why := self._in_use(waiting_too):
             raise PoolError(why, hint="%compute stop ends the pool, and all of it", status=409)
 
     def _take(self, environment: Mapping[str, str]) -> None:
