@@ -71,6 +71,23 @@ def test_a_cell_runs_on_fargate(cloud: Cloud, cloud_kernel: Kernel) -> None:
     assert machine["cpu"] == 0.5
 
 
+def test_the_items_of_a_map_are_worked_on_side_by_side(cloud: Cloud, cloud_kernel: Kernel) -> None:
+    code = """
+import os, time
+from jupyter_compute import remote
+
+@remote(on="aws", cpu=2, memory="2G")
+def work(number):
+    time.sleep(3)
+    return os.getpid()
+
+pids = list(work.map(range(6)))
+len(set(pids))
+"""
+    assert int(ok(cloud_kernel.run(code)).result) > 1
+    assert sum(machine["cpu"] for machine in cloud.alive()) >= 4
+
+
 def test_an_ask_that_nothing_can_satisfy_launches_nothing(
     cloud: Cloud, cloud_kernel: Kernel
 ) -> None:
