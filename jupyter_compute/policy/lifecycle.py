@@ -32,6 +32,9 @@ class Timers:
     lane_turn_s : float
         A lane of a map that other runs wait for gives way after this long, and waits for
         its next turn behind them. Its successor loads the function's globals anew.
+    lanes_grow_s : float
+        A map elsewhere that has more to do than its lanes have done after this long may have twice
+        as many, again and again. A few doublings take less time than a machine needs to start.
     lane_idle_s : float
         A lane that has had no items for this long gives its machine back. The notebook may
         take a moment to look at the results before it asks for more.
@@ -116,6 +119,7 @@ class Timers:
     memory_check_s: float = 0.1
     ageing_s: float = 10.0
     lane_turn_s: float = 10.0
+    lanes_grow_s: float = 3.0
     lane_idle_s: float = 2.0
     offers_s: float = 300.0
     why_not_s: float = 2.0

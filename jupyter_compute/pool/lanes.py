@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jupyter_compute.policy.chunks import TARGET_S
+from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.record import Run
 
 __all__ = ["Crew", "Lane", "Slice"]
@@ -113,14 +114,18 @@ class Crew:
     ----------
     run : Run
     most : int
-        Lanes that there may be at the same time.
+        Lanes that there may be at the same time, for now.
     opened : int
         Lanes that there have been.
+    limit : int
+        Lanes that there may ever be at the same time.
     """
 
-    def __init__(self, run: Run, most: int, opened: int = 0) -> None:
+    def __init__(self, run: Run, most: int, opened: int = 0, limit: int = 0) -> None:
         self.run = run
         self.most = most
+        self._limit = max(most, limit)
+        self._grows: float | None = None
         self.lanes: dict[str, Lane] = {}
         self.opened = opened
         self.failures = 0
@@ -273,6 +278,23 @@ class Crew:
         current = lane.slices[0]
         work = (self._item_s or _QUICK_S) * (current.stop - current.start)
         return len(lane.slices) == 1 and work < _QUICK_S
+
+    def grow(self, now: float) -> bool:
+        """Let there be twice as many lanes if those that there are do not get through the work.
+
+        So a map that is over soon has no machine started that it does not need. Tell whether
+        there may be more now.
+        """
+        ready = any(lane.ready for lane in self.lanes.values())
+        if not self._waiting or self.most >= self._limit or not ready:
+            self._grows = None
+        elif self._grows is None:
+            self._grows = now + TIMERS.lanes_grow_s
+        elif now >= self._grows:
+            self.most = min(self._limit, 2 * self.most)
+            self._grows = now + TIMERS.lanes_grow_s
+            return True
+        return False
 
     def wanted(self) -> list[int]:
         """Return the memory of each lane that should be opened."""

@@ -20,6 +20,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jupyter_compute import settings
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, RunState
 from jupyter_compute.policy.cost import add, price, spent
@@ -81,7 +82,10 @@ class Maps:
 
     def begin(self, run: Run, opened: int = 0) -> None:
         """Take on a map, which has had so many lanes before. They open when items come."""
-        run.crew = self._crews[run.id] = Crew(run, run.most_lanes, opened)
+        # Elsewhere there may be more machines like the one that was granted.
+        machines = 1 if run.spec.layer == "local" else max(1, int(settings.get("max-machines")))
+        limit = run.most_lanes * machines
+        run.crew = self._crews[run.id] = Crew(run, run.most_lanes, opened, limit)
         run.lane_s = 0.0
         # How long the lanes of an earlier service worked is not known.
         run.paid = add((run.paid, spent(run.usd_per_hour, None)))
@@ -234,9 +238,12 @@ class Maps:
 
     def tick(self) -> None:
         """Send lanes home that have nothing to do, or that others have waited for long enough."""
-        self._turns.tick(self._clock.monotonic())
-        for crew in self._crews.values():
+        now = self._clock.monotonic()
+        self._turns.tick(now)
+        for crew in list(self._crews.values()):
             self._show_moving(crew)
+            if crew.grow(now):
+                self._serve(crew)
 
     def make_room(self) -> None:
         """Have lanes that stay without work go soon, if a newcomer turns out to wait for them."""

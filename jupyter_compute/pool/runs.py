@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from jupyter_compute import settings
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy import chaos
 from jupyter_compute.policy.chunks import room_for_lanes
@@ -96,7 +95,7 @@ class Runs:
             cpu=grant.cpu,
             memory=grant.memory,
             memory_high=grant.memory_high,
-            most_lanes=_most_lanes(grant),
+            most_lanes=room_for_lanes(grant.cpu, grant.memory, grant.offer.cpu, grant.offer.memory),
         )
 
     def cancel(self, run_id: str, action: str) -> dict[str, Any]:
@@ -211,10 +210,3 @@ class Runs:
                 log.append([end_event(record)])
             self._logs[run_id] = log
         return log
-
-
-def _most_lanes(grant: Grant) -> int:
-    """Return how many lanes a map may have: what the machines hold that there may be."""
-    offer = grant.offer
-    lanes = room_for_lanes(grant.cpu, grant.memory, offer.cpu, offer.memory)
-    return lanes if offer.layer == "local" else lanes * max(1, int(settings.get("max-machines")))
