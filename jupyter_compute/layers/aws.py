@@ -189,7 +189,7 @@ class Account:
         """
         with self._lock:
             if self._store is None:
-                self._store = Bucket(self.bucket, self.region, session=self._boto)
+                self._store = Bucket(self.bucket, self.region, session=self._new_session)
             return self._store
 
     def missing_store(self) -> str:
@@ -236,10 +236,13 @@ class Account:
     def _boto(self) -> Any:
         with self._lock, self._translated("sts", "get_caller_identity"):
             if self._session is None:
-                import boto3
-
-                self._session = boto3.Session(profile_name=settings.get("layers.aws.profile"))
+                self._session = self._new_session()
             return self._session
+
+    def _new_session(self) -> Any:
+        import boto3
+
+        return boto3.Session(profile_name=settings.get("layers.aws.profile"))
 
     def _client(self, service: str, kind: str) -> Any:
         # Sessions are not thread-safe, clients are.

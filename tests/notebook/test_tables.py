@@ -44,6 +44,7 @@ def _costs(total: dict[str, Any], *groups: dict[str, Any], active: int = 0) -> d
         "groups": list(groups),
         "total": total,
         "active": {"runs": active, "usd": 0.5},
+        "rehearsed": {"runs": 0, "usd": 0.0},
     }
 
 
