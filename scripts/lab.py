@@ -22,6 +22,8 @@ def main() -> None:
     os.chdir(environment.ROOT)
     # The kernel of this environment, not one of the same name that the user has registered.
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    # As in an activated environment: `!jupyter compute …` in a cell means this one.
+    os.environ["PATH"] = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
     os.execv(python, command)  # noqa: S606 - no shell is what is wanted
 
 
