@@ -166,7 +166,10 @@ class Ordering:
         now = self._clock.monotonic()
         if isinstance(answer, PoolError):
             logger.warning("launch %s: %s", launch.id, answer)
-            self._failures = self._failures.boot_failed(layer, str(answer), now, now)
+            # No machine has failed: AWS is asked again, after growing pauses.
+            self._failures = self._failures.refused(
+                layer, None, "throttled", str(answer), now, random.random()
+            )
             return
         for refusal in answer.refused:
             logger.warning("launch %s: %s", launch.id, refusal.message)

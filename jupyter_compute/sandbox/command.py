@@ -108,7 +108,7 @@ def _add_fault(fault: Any) -> None:
 
 def _run(action: Action, show: Callable[[Any], str], options: argparse.Namespace) -> int:
     found = action(options)
-    print(json.dumps(found) if options.json else show(found), flush=True)  # noqa: T201
+    print(json.dumps(found) if options.json else show(found), flush=True)  # noqa: T201 - a command prints
     return 0
 
 
@@ -224,7 +224,8 @@ def _quota_value(text: str) -> tuple[int | None]:
 
 
 def _boots(text: str) -> int:
-    return {"always": -1, "never": 0}.get(text) if text in {"always", "never"} else _count(text)  # type: ignore[return-value]
+    words = {"always": -1, "never": 0}
+    return words[text] if text in words else _count(text)
 
 
 def _rate(text: str) -> float:
