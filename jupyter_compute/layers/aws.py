@@ -202,10 +202,15 @@ class Account:
             raise
         return ""
 
-    def out_of_reach(self) -> str:
+    def out_of_reach(self, machines: str = "machines of AWS") -> str:
         """Return why machines could not reach the pool, or nothing if they might.
 
         A machine that never joins is paid for, so this is said before one is started.
+
+        Parameters
+        ----------
+        machines : str
+            Which ones.
         """
         host = hosts.scheduler_host()
         if not hosts.is_ours(host):
@@ -213,7 +218,7 @@ class Account:
         if self.rehearsed or not hosts.is_loopback(host):
             return ""
         return (
-            f"machines of AWS cannot reach this computer at {host}: set scheduler-host to its "
+            f"{machines} cannot reach this computer at {host}: set scheduler-host to its "
             "address in their network (docs/aws.md says where that works)"
         )
 
