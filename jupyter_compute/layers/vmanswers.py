@@ -13,8 +13,8 @@ from jupyter_compute.layers.refusals import CallFailed, Kind, translate
 __all__ = ["Seen", "failure", "is_unknown", "seen"]
 
 _WORDS: tuple[tuple[Kind, str], ...] = (
-    ("quota", r"quota|limit ?exceeded|limit_exceeded|droplet limit|resource_limit"),
     ("throttled", r"rate.?limit|too many requests|throttl"),
+    ("quota", r"quota|limit ?exceeded|limit_exceeded|droplet limit|resource_limit"),
     ("capacity", r"resource_pool_exhausted|stockout|resource_unavailable|no valid host"),
     ("capacity", r"AllocationFailed|SkuNotAvailable|insufficient.{0,20}capacity"),
     ("credentials", r"unauthori[sz]ed|invalid.{0,20}token|credentials"),

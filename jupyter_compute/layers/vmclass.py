@@ -9,6 +9,7 @@ start script.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -105,6 +106,8 @@ def construct(cls: type, options: Mapping[str, Any], kind: str, where: str, owne
     except Exception as error:
         raise AskError(f"{where}.options: {cls.__name__}: {_line(error)}") from error
     cluster.owner = owner
+    if describable(cluster):
+        cluster.boto_session.register_component("data_loader", _data())
     if _HOOK not in cluster.worker_class.create_vm.__code__.co_names:
         raise AskError(f"{where}.cloudprovider: {cls.__name__} starts no VMs that take a script")
     if not getattr(cluster, "security_groups", True):
@@ -182,6 +185,14 @@ async def remove(vm: Any, known: Mapping[str, Any]) -> None:
 def describable(cluster: Any) -> bool:
     """Tell whether the cloud can be asked for its machines: today only AWS."""
     return hasattr(cluster, "boto_session")
+
+
+@functools.cache
+def _data() -> Any:
+    """Return what reads botocore's descriptions of AWS: a third of a second each time, if not kept."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 class _Ours:

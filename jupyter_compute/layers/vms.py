@@ -128,8 +128,7 @@ class VMs:
         found, record = self._seen(), self._records.all().get(name)
         here = [one for its_name, one in found or () if its_name == name]
         if not self._may_be_there(name, record, found, here):
-            self._records.drop(name)
-            self._creations.pop(name, None)
+            self._forget(name)
             return True
         known = [one.identity for one in here if not one.going]
         if record is not None and record.identity and not here:
@@ -137,7 +136,7 @@ class VMs:
         if known:
             deleted = self._delete(name, record, known)
             if deleted and found is None:
-                self._records.drop(name)
+                self._forget(name)
             return deleted and found is None
         if found is None and not self._is_under_way(name):
             raise PoolError(
@@ -155,7 +154,10 @@ class VMs:
         self._creations[name] = creation
 
         def note(known: Mapping[str, Any]) -> None:
-            self._records.put(name, replace(creation.record, identity=known))
+            with self._lock:
+                # It may have been deleted meanwhile.
+                if not creation.forgotten:
+                    self._records.put(name, replace(creation.record, identity=known))
             creation.known.set()
 
         async def create() -> None:
@@ -183,12 +185,20 @@ class VMs:
             if known:
                 await vmclass.remove(vm, {})
             if known or failed.kind != "unanswered":
-                self._records.drop(name)
+                self._forget(name, keep=True)
         except Exception as again:  # noqa: BLE001 - each class has its own
             # The record stays, and `terminate` tries again.
             if is_unknown(again):
-                self._records.drop(name)
+                self._forget(name, keep=True)
         creation.error = failed
+
+    def _forget(self, name: str, *, keep: bool = False) -> None:
+        """Drop what is known of a VM that is gone, but not why it failed if that is to be kept."""
+        with self._lock:
+            self._records.drop(name)
+            creation = self._creations.get(name) if keep else self._creations.pop(name, None)
+            if creation is not None:
+                creation.forgotten = True
 
     def _delete(self, name: str, record: Record | None, known: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether all of them are deleted."""
@@ -256,7 +266,7 @@ class _Creation:
     """A VM that this process has asked for.
 
     `known` is set once the cloud has called it something, or it has failed. It is `taken` if the
-    pool has been told that there is such a machine.
+    pool has been told that there is such a machine, and `forgotten` once there is none any more.
     """
 
     record: Record
@@ -264,6 +274,7 @@ class _Creation:
     job: Job | None = None
     error: CallFailed | None = None
     taken: bool = False
+    forgotten: bool = False
 
 
 def _machine(name: str, record: Record) -> Machine:

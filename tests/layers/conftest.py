@@ -79,7 +79,13 @@ def account(sandbox: Sandbox, session_account: Account) -> Account:
 
 
 @pytest.fixture
-def dcp(sandbox: Sandbox, account: Account) -> Iterator[None]:
+def no_settings_written(shared_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dask-cloudprovider writes when it is imported goes into the home of the tests."""
+    monkeypatch.setattr("dask.config.PATH", str(shared_home.path / "dask"))
+
+
+@pytest.fixture
+def dcp(sandbox: Sandbox, account: Account, no_settings_written: None) -> Iterator[None]:
     """The layer `dcp` is configured: dask-cloudprovider's class for EC2, on the sandbox."""
     with dask.config.set({"jupyter-compute.layers.dcp": virtual.on_sandbox(sandbox)}):
         yield
