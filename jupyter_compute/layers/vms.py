@@ -156,8 +156,9 @@ class VMs:
         def note(known: Mapping[str, Any]) -> None:
             with self._lock:
                 # It may have been deleted meanwhile.
-                if not creation.forgotten:
-                    self._records.put(name, replace(creation.record, identity=known))
+                if known != creation.record.identity and not creation.forgotten:
+                    creation.record = replace(creation.record, identity=known)
+                    self._records.put(name, creation.record)
             creation.known.set()
 
         async def create() -> None:
