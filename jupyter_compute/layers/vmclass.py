@@ -97,10 +97,10 @@ def construct(cls: type, options: Mapping[str, Any], kind: str, where: str, owne
         If they are wrong.
     """
     _check_names(cls, options, where)
-    taken = _keywords(cls)
-    chosen = {name: kind for name in _TYPE_OPTIONS if name in taken}
-    if not chosen and not options:
-        raise AskError(f"{where}.types.{kind}: {cls.__name__} needs options for it")
+    chosen: dict[str, Any] = {name: kind for name in _TYPE_OPTIONS if name in _keywords(cls)}
+    if "ngpus" in _keywords(cls) - options.keys():
+        # GCP's class cannot be constructed with the defaults of its own configuration.
+        chosen |= {"scheduler_ngpus": 0, "worker_ngpus": 0}
     try:
         cluster: Any = _unstarted(cls)(**{**chosen, **options}, security=False)
     except Exception as error:
@@ -150,6 +150,7 @@ def machine(
         labels = {key.replace(":", "-").lower(): text.lower() for key, text in marks.items()}
         vm.instance_labels = {**(vm.instance_labels or {}), **labels}
     vm.noted = noted
+    cluster.called = vm.note
     return vm
 
 
@@ -200,6 +201,7 @@ class _Ours:
 
     said: list[str]
     owner: str
+    called: Callable[[], None]
 
     def render_process_cloud_init(self, process: Any) -> str:
         """Return what a VM boots."""
@@ -211,7 +213,9 @@ class _Ours:
 
     async def call_async(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call it: there is nothing else in this event loop that would have to wait."""
-        return function(*args, **kwargs)
+        answer = function(*args, **kwargs)
+        self.called()
+        return answer
 
     def _log(self, message: object) -> None:
         self.said.append(str(message))
@@ -243,7 +247,12 @@ class _Noting:
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in _TOLD and self.noted is not None and (known := identity(self)):
+        if name in _TOLD:
+            self.note()
+
+    def note(self) -> None:
+        """Tell what is known by now, if that is anything."""
+        if self.noted is not None and (known := identity(self)):
             self.noted(known)
 
 

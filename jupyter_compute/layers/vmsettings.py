@@ -12,11 +12,11 @@ from jupyter_compute import ask, settings
 from jupyter_compute.errors import AskError
 from jupyter_compute.model import Offer
 
-__all__ = ["Kind", "VMSettings", "configured", "read"]
+__all__ = ["KEYS", "TYPE_KEYS", "Kind", "VMSettings", "configured", "read"]
 
 _NAME = r"[a-z][a-z0-9-]{0,30}"
-_KEYS = frozenset({"cloudprovider", "options", "prepared", "region", "types"})
-_TYPE_KEYS = frozenset({"cpu", "gpu", "memory", "options", "priced", "spot", "usd-per-hour"})
+KEYS = frozenset({"cloudprovider", "options", "prepared", "region", "types"})
+TYPE_KEYS = frozenset({"cpu", "gpu", "memory", "options", "priced", "spot", "usd-per-hour"})
 _EXAMPLE = "e.g. {cpu: 8, memory: 30G}"
 
 
@@ -81,7 +81,7 @@ def read(name: str) -> VMSettings:
     where = f"layers.{name}"
     if not re.fullmatch(_NAME, name):
         raise AskError(f"{where}: a layer's name has small letters, digits and dashes", hint="gcp")
-    said = _keys(settings.get(where), where, _KEYS)
+    said = _keys(settings.get(where), where, KEYS)
     path = said["cloudprovider"]
     if not isinstance(path, str) or not re.fullmatch(r"\w+(\.\w+)+", path):
         ask.refuse(
@@ -98,7 +98,7 @@ def read(name: str) -> VMSettings:
 
 def _kind(layer: str, name: str, value: Any, region: str) -> Kind:
     where = f"layers.{layer}.types.{name}"
-    said = _keys(value, where, _TYPE_KEYS)
+    said = _keys(value, where, TYPE_KEYS)
     for key in ("cpu", "memory"):
         if said.get(key) is None:
             raise AskError(f"{where}: {key} is missing", hint=_EXAMPLE)
