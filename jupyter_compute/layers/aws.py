@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -62,7 +63,14 @@ def borrowed(name: str) -> Any:
     """Return a setting of dask-cloudprovider, e.g. ``ec2.vpc``; None unless somebody set it."""
     import dask.config
 
-    value = dask.config.get(f"cloudprovider.{name}", None)
+    key = f"cloudprovider.{name}"
+    value = dask.config.get(key, None)
+    loaded = sys.modules.get("dask_cloudprovider.config")
+    if loaded is not None and value == dask.config.get(
+        name, None, config=loaded.defaults["cloudprovider"]
+    ):
+        # Loaded for another layer, it has brought its defaults along.
+        value = dask.config.get(key, None, config=dask.config.collect(dask.config.paths))
     return None if value in ("", [], {}) else value
 
 

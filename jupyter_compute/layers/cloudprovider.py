@@ -26,6 +26,7 @@ from jupyter_compute.errors import AskError, EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript, vmclass, vmsettings
 from jupyter_compute.layers.aws import Account
 from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
+from jupyter_compute.layers.jobs import Job
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.nostore import NoStore
@@ -38,6 +39,8 @@ __all__ = ["CloudproviderLayer"]
 
 _KEEP_S = 60.0
 _NAME = "jupyter-compute"
+_ANSWER_S = 20.0
+"""For so long a class may look for credentials."""
 
 
 class CloudproviderLayer:
@@ -136,14 +139,21 @@ class CloudproviderLayer:
 
     def _examine(self) -> str:
         """Look whether what every launch needs is there."""
+
+        async def construct() -> bool:
+            kinds = vmsettings.read(self.name).kinds
+            clusters = [self._cluster(kind) for kind in kinds]
+            return all(map(vmclass.describable, clusters))
+
+        job = Job(construct, _ANSWER_S)
+        job.wait(_ANSWER_S)
         try:
-            chosen = vmsettings.read(self.name)
-            clusters = [self._cluster(kind) for kind in chosen.kinds]
-            if self._account.rehearsed and not all(map(vmclass.describable, clusters)):
+            of_aws = job.result()
+            if self._account.rehearsed and not of_aws:
                 return "the sandbox rehearses AWS only (%compute sandbox off)"
             if why := self._account.out_of_reach(f"machines of {self.name}"):
                 return why
-            if chosen.prepared:
+            if vmsettings.read(self.name).prepared:
                 return ""
             if not settings.get("layers.aws.bucket"):
                 return (
@@ -152,6 +162,6 @@ class CloudproviderLayer:
                     f"layers.{self.name}.prepared"
                 )
             self._stock.archive()
-        except (AskError, CallFailed, EnvironmentMismatch) as failure:
+        except (AskError, CallFailed, EnvironmentMismatch, TimeoutError) as failure:
             return str(failure)
         return ""

@@ -76,7 +76,7 @@ def load(path: str, setting: str) -> type:
 
 
 def construct(cls: type, options: Mapping[str, Any], kind: str, where: str, owner: str) -> Any:
-    """Return a cluster object for machines of one type, which is good for one VM, not started.
+    """Return a cluster object, not started, for one VM.
 
     Parameters
     ----------
@@ -89,7 +89,6 @@ def construct(cls: type, options: Mapping[str, Any], kind: str, where: str, owne
     where : str
         Where the layer is configured.
     owner : str
-        Of the machines, for the clouds that take tags.
 
     Raises
     ------
@@ -161,20 +160,7 @@ def identity(vm: Any) -> dict[str, Any]:
 
 
 async def remove(vm: Any, known: Mapping[str, Any]) -> None:
-    """Delete the VM.
-
-    Parameters
-    ----------
-    vm : object
-        As `machine` returns it.
-    known : mapping
-        Its identity.
-
-    Raises
-    ------
-    Exception
-        Whatever the class raises, or if it says that it has failed.
-    """
+    """Delete a VM object's VM, which has this identity; raise what the class raises, or says."""
     for name, value in known.items():
         setattr(vm, name, _restored(vm, name, value))
     await vm.close()

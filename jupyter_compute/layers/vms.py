@@ -58,6 +58,7 @@ class VMs:
         self._owner = owner
         self._records = Records(layer)
         self._lock = threading.Lock()
+        self._listable = True
         self._creations: dict[str, _Creation] = {}
         self._deletions: dict[str, Job] = {}
 
@@ -227,13 +228,18 @@ class VMs:
 
     def _seen(self) -> Sequence[tuple[str, Seen]] | None:
         """Return what the cloud lists; None if it is one that cannot be asked."""
-        cluster = self._cluster("")
-        if not vmclass.describable(cluster):
+        if not self._listable:
             return None
-        job = Job(lambda: seen(cluster, self._owner()), _LIST_S)
+
+        async def look() -> Sequence[tuple[str, Seen]] | None:
+            cluster = self._cluster("")
+            self._listable = vmclass.describable(cluster)
+            return await seen(cluster, self._owner()) if self._listable else None
+
+        job = Job(look, _LIST_S)
         job.wait(_LIST_S)
         try:
-            found: Sequence[tuple[str, Seen]] = job.result()
+            found: Sequence[tuple[str, Seen]] | None = job.result()
         except Exception as error:
             raise failure(error, self._layer, "list machines") from error
         return found

@@ -15,7 +15,7 @@ import pytest
 from jupyter_compute import places
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers import known
-from jupyter_compute.layers.aws import Account
+from jupyter_compute.layers.aws import Account, borrowed
 from jupyter_compute.layers.base import Boot, Launch
 from jupyter_compute.layers.cloudprovider import CloudproviderLayer
 from services import wait_until
@@ -171,6 +171,18 @@ def test_of_a_vm_of_which_nothing_was_heard_the_name_is_said(
     with pytest.raises(PoolError, match=f"started {machine.id}") as caught:
         later.terminate(machine.id)
     assert str(path) in str(caught.value.hint)
+
+
+def test_the_defaults_of_dask_cloudprovider_change_nothing_for_ec2(
+    configure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configure().offers()
+    configure().why_not()
+    assert dask.config.get("cloudprovider.ec2.filesystem_size") == 40
+    assert (borrowed("ec2.filesystem_size"), borrowed("ec2.instance_tags")) == (None, None)
+    (tmp_path / "theirs.yaml").write_text("cloudprovider: {ec2: {filesystem_size: 40}}")
+    monkeypatch.setattr("dask.config.paths", [str(tmp_path)])
+    assert borrowed("ec2.filesystem_size") == 40
 
 
 def records() -> list[Path]:
