@@ -91,6 +91,7 @@ def test_a_launch_returns_once_the_cloud_has_named_its_vms(
     assert sorted(machine.id for machine in machines) == vms(tmp_path)
     assert {one.id for one in layer.launch(launched).machines} == set(vms(tmp_path))
     assert {one.state for one in layer.list()} == {"alive"}
+    assert all(json.loads(path.read_text())["identity"] for path in records())
 
 
 def test_a_later_process_finds_and_deletes_what_an_earlier_one_has_launched(
