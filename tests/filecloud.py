@@ -21,8 +21,8 @@ class FileVM(VMInterface):
     async def create_vm(self):
         if self.refuses:
             raise RuntimeError(self.refuses)
-        path = self.directory / self.name
-        path.write_text(self.cluster.render_process_cloud_init(self))
+        with (self.directory / self.name).open("x") as file:
+            file.write(self.cluster.render_process_cloud_init(self))
         self.server = SimpleNamespace(id=f"{self.name}.id", name=self.name, client=object())
         if self.slow:
             await asyncio.Event().wait()

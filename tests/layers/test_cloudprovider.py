@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,18 @@ def test_a_later_process_finds_and_deletes_what_an_earlier_one_has_launched(
         wait_until(lambda machine=machine: later.terminate(machine.id))
     assert (vms(tmp_path), records(), later.list()) == ([], [], [])
     assert later.terminate(machine.id)
+
+
+def test_what_is_missing_of_a_launch_is_started_and_nothing_twice(
+    configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    layer = configure()
+    first = launch(layer)
+    layer.launch(first)
+    later = configure().launch(replace(first, count=2))
+    assert sorted(machine.id for machine in later.machines) == vms(tmp_path)
+    assert len(vms(tmp_path)) == 2
+    assert all(json.loads(path.read_text())["identity"] for path in records())
 
 
 @pytest.mark.parametrize(
