@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import json
 import os
 import secrets
@@ -75,7 +76,7 @@ class Relay:
         listener.setblocking(False)
         servers = [
             await asyncio.start_server(
-                lambda reader, writer, name=name: self._called(name, reader, writer),
+                functools.partial(self._called, name),
                 "0.0.0.0",  # noqa: S104 - as above
                 port,
                 limit=BUFFER,

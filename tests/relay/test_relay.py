@@ -69,9 +69,7 @@ class Setting:
         self.changed.set()
 
     async def serve(self) -> None:
-        self._servers = [
-            await asyncio.start_server(answer, HOST, 0) for answer in (_echo, _count)
-        ]
+        self._servers = [await asyncio.start_server(answer, HOST, 0) for answer in (_echo, _count)]
         ports = [server.sockets[0].getsockname()[1] for server in self._servers]
         self.servers = {"echo": (HOST, ports[0]), "count": (HOST, ports[1])}
 
