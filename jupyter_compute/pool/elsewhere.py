@@ -49,6 +49,7 @@ class Elsewhere:
         offering = scaler.offering
         self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
         scaler.limits = _limits()
+        hosts.placement()  # what is wrong with the setting is said now
 
     def attach(
         self,
