@@ -26,9 +26,9 @@ __all__ = [
     "Layer",
     "Machine",
     "Refusal",
+    "Rehearsing",
     "Relay",
     "Relaying",
-    "Rehearsing",
     "Store",
     "Upload",
 ]

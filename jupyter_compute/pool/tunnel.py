@@ -106,16 +106,23 @@ class Tunnel:
                 await asyncio.sleep(self._timers.relay_retry_s)
                 continue
             try:
-                kind, name = await line.read()
-                if kind != CALL or name.decode() not in self._targets:
-                    raise ConnectionError("the relay speaks something else")
-            except BaseException as error:
-                self._drop(line)
-                if not isinstance(error, OSError):
-                    raise
+                name = await self._called(line)
+            except OSError as error:
                 self.why = str(error)
                 continue
-            self._hold(self._carry(line, name.decode()))
+            self._hold(self._carry(line, name))
+
+    async def _called(self, line: Line) -> str:
+        """Wait until a machine calls, and return what it wants."""
+        try:
+            kind, name = await line.read()
+        except BaseException:
+            self._drop(line)
+            raise
+        if kind != CALL or name.decode() not in self._targets:
+            self._drop(line)
+            raise ConnectionError("the relay speaks something else")
+        return name.decode()
 
     async def _greet(self) -> Line:
         """Return a connection that waits at the relay."""

@@ -30,7 +30,7 @@ _PATIENCE_S = 30.0
 _MOST = 1024
 """Machines' connections that may wait, and callers of the pool's port that may be unknown."""
 
-_FAILED = (OSError, EOFError, asyncio.TimeoutError)  # noqa: UP041 - not the same in Python 3.9
+_FAILED = (OSError, EOFError, asyncio.TimeoutError)  # not the same in Python 3.9
 
 
 def main() -> int:

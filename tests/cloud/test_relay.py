@@ -119,7 +119,7 @@ while path.stat().st_size < 2:
     time.sleep(0.05)
 """
     stream = cloud.submit(code)
-    wait(lambda: (tmp_path / "tries").exists(), 60)
+    wait((tmp_path / "tries").exists, 60)
     (lost,) = relays(cloud)
     cloud.sandbox.ask("kill", machine=lost["id"])
     assert stream.until(kind="end")["state"] == "done"
