@@ -67,9 +67,10 @@ def is_relay(cloud: Cloud, machine: dict[str, Any]) -> bool:
 def test_cells_run_on_machines_that_call_a_relay_which_goes_when_it_is_idle(
     cloud: Cloud, kernel: Kernel
 ) -> None:
-    stream = cloud.submit("1 + 1")
-    said = "".join(json.dumps(event) for event in stream)
-    assert "starting the relay (t" in said
+    # So long that the next look at what waits comes in between.
+    cloud.sandbox.ask("fault", action="RunInstances", delay_s=3.0, count=1)
+    said = "".join(json.dumps(event) for event in cloud.submit("1 + 1"))
+    assert "starting the relay" in said
     assert '"done"' in said
     reply = ok(kernel.run("%%remote --on fargate --cpu 0.5 --memory 1G\nprint('out')\n42"))
     assert (reply.result, reply.stdout.strip()) == ("42", "out")
