@@ -14,17 +14,26 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from jupyter_compute import hosts, places, settings
 from jupyter_compute.layers.base import Store
 from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.layers.refusals import CallFailed, translate
 
-__all__ = ["LAUNCH_TAG", "NAME", "OWNER_TAG", "Account", "borrowed", "installation", "tags"]
+__all__ = [
+    "LAUNCH_TAG",
+    "NAME",
+    "OWNER_TAG",
+    "ROLE_TAG",
+    "Account",
+    "borrowed",
+    "installation",
+    "tags",
+]
 
 OWNER_TAG = "jupyter-compute:owner"
 LAUNCH_TAG = "jupyter-compute:launch"
+ROLE_TAG = "jupyter-compute:role"
 NAME = "jupyter-compute"
 
 _CONNECT_S = 5
@@ -121,7 +130,7 @@ class Account:
     @property
     def rehearsed(self) -> bool:
         """Whether this is not AWS, but a sandbox on this computer."""
-        return hosts.is_loopback(urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname or "")
+        return hosts.rehearsed()
 
     @property
     def number(self) -> str:
@@ -223,11 +232,11 @@ class Account:
         host = hosts.scheduler_host()
         if not hosts.is_ours(host):
             return f"scheduler-host: {host!r} is not an address of this computer"
-        if self.rehearsed or not hosts.is_loopback(host):
+        if hosts.placement() == "cloud" or self.rehearsed or not hosts.is_loopback(host):
             return ""
         return (
             f"{machines} cannot reach this computer at {host}: set scheduler-host to its "
-            "address in their network (docs/aws.md says where that works)"
+            "address in their network, or scheduler to auto (docs/aws.md says where that works)"
         )
 
     def check_credentials(self) -> None:

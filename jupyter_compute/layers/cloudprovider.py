@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from jupyter_compute import settings
+from jupyter_compute import hosts, settings
 from jupyter_compute.errors import AskError, EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript, vmclass, vmsettings
 from jupyter_compute.layers.aws import Account
@@ -151,6 +151,11 @@ class CloudproviderLayer:
             of_aws = job.result()
             if self._account.rehearsed and not of_aws:
                 return "the sandbox rehearses AWS only (%compute sandbox off)"
+            if not of_aws and hosts.placement() == "cloud":
+                return (
+                    f"machines of {self.name} cannot reach a relay, which is one of EC2: set "
+                    "scheduler-host to an address of this computer that they can reach"
+                )
             if why := self._account.out_of_reach(f"machines of {self.name}"):
                 return why
             if vmsettings.read(self.name).prepared:

@@ -93,6 +93,20 @@ class Timers:
         A machine that has been silent this long is lost. One that dies is noticed at once
         by its closed connection; this is for one that is frozen, and longer than any
         pause by swapping or a suspended container that is worth surviving.
+    relay_beat_s : float
+        Pause between two beats on a connection to the relay; three that do not come are a lost
+        connection. Routers at home forget one on which nothing was said for a minute or more.
+    relay_connect_s, relay_retry_s : float
+        For how long the relay may take to answer a call, and the pause before the next one.
+    relay_silent_s : float
+        After this long without a connection to the relay the pool finds out from which address
+        it calls now, and lets that one in: a laptop may have come to another network.
+    relay_lost_s : float
+        After this long without a connection the relay is given up, and another one started if
+        one is wanted. All machines have lost their connections much earlier.
+    relay_failed_s : float
+        Pause before another relay is launched when there was no capacity, no answer, or the last
+        one did not come up.
     store_s : float
         A transfer of which nothing has moved for this long is given up, and the attempt
         begins again elsewhere. Longer than a broken network takes to mend itself, and than
@@ -144,6 +158,12 @@ class Timers:
     batch_idle_s: float = 0.3
     batch_most_s: float = 3.0
     lost_machine_s: float = 60.0
+    relay_beat_s: float = 20.0
+    relay_connect_s: float = 10.0
+    relay_retry_s: float = 1.0
+    relay_silent_s: float = 15.0
+    relay_lost_s: float = 120.0
+    relay_failed_s: float = 20.0
     store_s: float = 120.0
     machine_idle_s: float = 300.0
     service_idle_s: float = 600.0

@@ -33,7 +33,9 @@ class Machine:
     meant : tuple of (str, int)
         For one that starts: whom for (`policy.steps.Machine`).
     why : str
-        Why this offer was chosen.
+        Why this offer was chosen; for a relay that ends: why it does.
+    role : {"machine", "relay"}
+        Nothing runs on a relay.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Machine:
     launch: str = ""
     meant: Meant = ()
     why: str = ""
+    role: Literal["machine", "relay"] = "machine"
 
     @property
     def label(self) -> str:
@@ -80,7 +83,8 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
     return {
         "id": machine.id,
         "layer": offer.layer,
-        "type": offer.type + SANDBOX if offer.sandbox else offer.type,
+        "type": _type(machine),
+        "role": machine.role,
         "state": machine.state,
         "spot": offer.spot,
         "usd_per_hour": offer.usd_per_hour,
@@ -91,3 +95,8 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
         "started": machine.started,
         "runs": runs,
     }
+
+
+def _type(machine: Machine) -> str:
+    relay = " (relay)" if machine.role == "relay" else ""
+    return f"{machine.offer.type}{relay}{SANDBOX if machine.offer.sandbox else ''}"

@@ -83,7 +83,8 @@ class Service:
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
-        self._elsewhere.attach(self._engine, self.machines, self._journal.launches)
+        give_up = self._life.fail_waiting
+        self._elsewhere.attach(self._engine, self.machines, self._journal.launches, give_up)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
@@ -116,6 +117,7 @@ class Service:
     async def _close(self) -> None:
         self._close_door()
         await self._end_cancelled()
+        self._elsewhere.stop()
         self._life.close()
         self.transfers.close()
         await self._scaler.close()

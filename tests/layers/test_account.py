@@ -198,7 +198,7 @@ def test_a_pool_that_machines_cannot_reach_launches_none(
     home: Home, monkeypatch: pytest.MonkeyPatch, host: str, why: str
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    said = {"layers.aws.region": "us-east-1", "scheduler-host": host}
+    said = {"layers.aws.region": "us-east-1", "scheduler-host": host, "scheduler": "here"}
     with dask.config.set({f"jupyter-compute.{name}": value for name, value in said.items()}):
         assert why_not().startswith(why)
 
