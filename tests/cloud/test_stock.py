@@ -1,0 +1,140 @@
+"""From a stock image to a cell that runs in the packages of its notebook, on the sandbox.
+
+Nothing is prepared here but the sandbox: machines fetch uv, Python's packages and ours as they
+would on AWS, from the package index that this computer is set up with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jupyter_compute
+import services
+from clouds import Cloud
+from jupyter_compute.layers import bundle
+from sandboxes import wait
+from stocks import configured_index
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 240.0
+
+PREPARED = ("DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI", "DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE")
+
+PROGRAM = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "jupyter_compute")
+for source in sys.argv[1:]:
+    shell.run_cell(source).raise_error()
+"""
+
+CELL = """%%remote --on {layer} --cpu 1 --memory 1G
+import json, sys, tabulate
+from importlib import metadata
+found = {{one.metadata["Name"]: one.version for one in metadata.distributions()}}
+about = json.dumps([sys.prefix, sys.version_info[:2], sys.path, found])
+"""
+
+
+class Notebook:
+    """An environment of a notebook, as small as it can be.
+
+    Parameters
+    ----------
+    directory : Path
+    index : str
+    """
+
+    def __init__(self, directory: Path, index: str) -> None:
+        self.python = str(directory / "venv" / "bin" / "python")
+        self._env = {"UV_CACHE_DIR": str(directory / "cache"), "UV_DEFAULT_INDEX": index}
+        self.uv("venv", "--python", sys.executable, str(directory / "venv"))
+        self.install(*bundle.environment().packages, "tabulate==0.8.10")
+        # As an editable installation has it.
+        ours = str(Path(jupyter_compute.__file__).parent.parent)
+        (site,) = directory.glob("venv/lib/python*/site-packages")
+        (site / "ours.pth").write_text(ours)
+
+    def uv(self, *arguments: str) -> None:
+        env = {**os.environ, **self._env, "UV_NO_CONFIG": "1", "UV_SYSTEM_CERTS": "1"}
+        subprocess.run([sys.executable, "-m", "uv", *arguments], env=env, check=True)
+
+    def install(self, *packages: str) -> None:
+        self.uv("pip", "install", "--quiet", "--python", self.python, "--no-deps", *packages)
+
+    def run(self, *cells: str) -> subprocess.CompletedProcess[str]:
+        """Run cells in a shell of this environment."""
+        command = [self.python, "-c", PROGRAM, *cells]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+
+    def versions(self) -> dict[str, str]:
+        """Return what is installed."""
+        code = "import json; from importlib import metadata as m; print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
+        done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Notebook:
+    return Notebook(tmp_path_factory.mktemp("stock"), configured_index())
+
+
+@pytest.fixture
+def stock_cloud(session_cloud: Cloud) -> Iterator[Cloud]:
+    """The shared cloud, with a pool whose machines start from stock images."""
+    environment = {k: v for k, v in session_cloud.sandbox.environment.items() if k not in PREPARED}
+    environment["DASK_JUPYTER_COMPUTE__LAYERS__AWS__INDEX"] = configured_index()
+    with session_cloud.home.entered():
+        session_cloud.stop()
+        session_cloud.service = services.start(DASK_JUPYTER_COMPUTE__MACHINE_IDLE_TIMEOUT="60s")
+        services.ask("POST", "/v1/sandbox", {"environment": environment})
+        yield session_cloud
+        session_cloud.stop()
+
+
+def console(cloud: Cloud) -> str:
+    """Return what all machines have written."""
+    return "\n".join(Path(each["console"]).read_text() for each in cloud.sandbox.machines())
+
+
+def about(cloud: Cloud, done: subprocess.CompletedProcess[str]) -> list[Any]:
+    """Return what the cell has found out about its machine."""
+    assert done.returncode == 0, done.stdout + done.stderr + console(cloud)
+    found: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("layer", ["fargate", "ec2"])
+def test_a_cell_runs_on_a_stock_image_in_the_packages_of_its_notebook(
+    stock_cloud: Cloud, notebook: Notebook, layer: str
+) -> None:
+    notebook.install("tabulate==0.8.10")
+    cell = CELL.format(layer=layer)
+    prefix, version, path, found = about(stock_cloud, notebook.run(cell, "print(about)"))
+    (machine,) = stock_cloud.alive()
+    assert machine["image"] != stock_cloud.sandbox.state["image"]
+    assert version == list(sys.version_info[:2])
+    # Below the machine's own directory, and from there only.
+    own = str(Path(machine["console"]).parent)
+    assert prefix.startswith(own)
+    assert not [entry for entry in path if "site-packages" in entry and not entry.startswith(own)]
+    ours = found.pop("jupyter-compute")
+    assert (found, ours) == (notebook.versions(), jupyter_compute.__version__)
+    # What is installed in the notebook later is there for its next cell, on the same machine.
+    notebook.install("tabulate==0.9.0")
+    found = about(stock_cloud, notebook.run(cell, "print(about)"))[3]
+    assert found["tabulate"] == "0.9.0"
+    assert [each["id"] for each in stock_cloud.alive()] == [machine["id"]]
