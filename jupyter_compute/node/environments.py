@@ -88,6 +88,7 @@ class Environments:
         self._variables = dict(variables)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
+        self._closed = False
         self._process: asyncio.subprocess.Process | None = None
 
     def has(self, name: str) -> bool:
@@ -119,7 +120,8 @@ class Environments:
         return Environment(self._place / name, str(listed["python"]))
 
     def close(self) -> None:
-        """End what is being installed."""
+        """End what is being installed, and begin nothing more."""
+        self._closed = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -127,6 +129,8 @@ class Environments:
     async def _install(self, name: str, listed: Mapping[str, Any]) -> None:
         # One after the other: they share what they download.
         async with self._turn:
+            if self._closed:
+                raise NotInstalled("the machine ends")
             (self._place / f"{name}.txt").write_text("\n".join([*listed["packages"], ""]))
             self._process = process = await asyncio.create_subprocess_exec(
                 *(sys.executable, str(Path(installer.__file__)), str(self._place)),
@@ -151,4 +155,4 @@ def _told(said: str) -> str:
     """Return what uv said about its failure, as one line."""
     lines = [re.sub(r"^\W+", "", line).rstrip() for line in said.splitlines()]
     useful = [line for line in lines if line and not line.startswith(_CHATTER)]
-    return " ".join(useful)[:_MOST_TOLD]
+    return " ".join(useful)[:_MOST_TOLD] or "the installation was ended"

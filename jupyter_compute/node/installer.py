@@ -101,10 +101,10 @@ def fetch(address: str) -> bytes:
 
 
 def run(place: Path, plan: dict[str, Any], arguments: list[str]) -> None:
-    """Run uv, with everything it keeps below the place."""
+    """Run uv, with everything it keeps below the place, but a cache that the image may name."""
     keep = {
         "HOME": str(place),
-        "UV_CACHE_DIR": str(place / "cache"),
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(place / "cache")),
         "UV_DEFAULT_INDEX": plan["index"],
         "UV_LINK_MODE": "hardlink",
         "UV_NO_CONFIG": "1",

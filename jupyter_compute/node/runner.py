@@ -63,6 +63,11 @@ class Runner:
         self._groups = find_parent()
         self._cores = limits.Cores(sorted(available))
 
+    @property
+    def installs(self) -> bool:
+        """Whether runs bring their own environments, so that this machine's is used by few."""
+        return self._environments is not None
+
     def warm(self, interpreter: str, variables: dict[str, str], package: str) -> None:
         """Start the fork server of an environment before anybody needs it."""
         key = _key(interpreter, variables)

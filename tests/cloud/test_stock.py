@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,14 +21,16 @@ import jupyter_compute
 import services
 from clouds import Cloud
 from jupyter_compute.layers import bundle
-from sandboxes import wait
 from stocks import configured_index
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PATIENCE_S = 240.0
 
-PREPARED = ("DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI", "DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE")
+PREPARED = (
+    "DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI",
+    "DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE",
+)
 
 PROGRAM = """
 import sys
@@ -52,12 +55,14 @@ class Notebook:
     Parameters
     ----------
     directory : Path
+    cache : str
+        Of uv.
     index : str
     """
 
-    def __init__(self, directory: Path, index: str) -> None:
+    def __init__(self, directory: Path, cache: str, index: str) -> None:
         self.python = str(directory / "venv" / "bin" / "python")
-        self._env = {"UV_CACHE_DIR": str(directory / "cache"), "UV_DEFAULT_INDEX": index}
+        self._env = {"UV_CACHE_DIR": cache, "UV_DEFAULT_INDEX": index}
         self.uv("venv", "--python", sys.executable, str(directory / "venv"))
         self.install(*bundle.environment().packages, "tabulate==0.8.10")
         # As an editable installation has it.
@@ -88,13 +93,14 @@ class Notebook:
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory: pytest.TempPathFactory) -> Notebook:
-    return Notebook(tmp_path_factory.mktemp("stock"), configured_index())
+def notebook(session_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Notebook:
+    directory, cache = tmp_path_factory.mktemp("stock"), session_cloud.home.env["UV_CACHE_DIR"]
+    return Notebook(directory, cache, configured_index())
 
 
-@pytest.fixture
-def stock_cloud(session_cloud: Cloud) -> Iterator[Cloud]:
-    """The shared cloud, with a pool whose machines start from stock images."""
+@pytest.fixture(scope="module")
+def module_cloud(session_cloud: Cloud) -> Iterator[Cloud]:
+    """The cloud behind `stock_cloud`."""
     environment = {k: v for k, v in session_cloud.sandbox.environment.items() if k not in PREPARED}
     environment["DASK_JUPYTER_COMPUTE__LAYERS__AWS__INDEX"] = configured_index()
     with session_cloud.home.entered():
@@ -103,6 +109,13 @@ def stock_cloud(session_cloud: Cloud) -> Iterator[Cloud]:
         services.ask("POST", "/v1/sandbox", {"environment": environment})
         yield session_cloud
         session_cloud.stop()
+
+
+@pytest.fixture
+def stock_cloud(module_cloud: Cloud) -> Iterator[Cloud]:
+    """The shared cloud, with a pool whose machines start from stock images, and no machines."""
+    yield module_cloud
+    module_cloud.clear()
 
 
 def console(cloud: Cloud) -> str:
@@ -138,3 +151,45 @@ def test_a_cell_runs_on_a_stock_image_in_the_packages_of_its_notebook(
     found = about(stock_cloud, notebook.run(cell, "print(about)"))[3]
     assert found["tabulate"] == "0.9.0"
     assert [each["id"] for each in stock_cloud.alive()] == [machine["id"]]
+
+
+def test_packages_that_no_index_has_are_refused_by_name(
+    stock_cloud: Cloud, notebook: Notebook, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").touch()
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\nversion = "1"\n')
+    before = stock_cloud.launches()
+    notebook.install("--editable", str(tmp_path))
+    done = notebook.run("%%remote --on ec2 --cpu 1 --memory 1G\n1 + 1")
+    notebook.uv("pip", "uninstall", "--quiet", "--python", notebook.python, "mine")
+    assert done.returncode != 0
+    said = (
+        "mine was installed from a local directory (editable): machines of ec2 cannot install that"
+    )
+    assert said in done.stderr + done.stdout
+    assert "layers.ec2.ami" in done.stderr + done.stdout
+    assert stock_cloud.launches() == before
+
+
+def test_packages_that_the_index_does_not_have_end_the_run_and_not_the_machine(
+    stock_cloud: Cloud, notebook: Notebook
+) -> None:
+    (listed,) = (
+        Path(notebook.python).parents[1].glob("lib/python*/site-packages/tabulate-*/METADATA")
+    )
+    before = len(stock_cloud.launches())
+    text = listed.read_text()
+    wrong = re.sub(r"^Version: .*$", "Version: 0.0.77", text, flags=re.MULTILINE)
+    listed.write_text(wrong)
+    # As any installer would.
+    os.utime(listed.parents[1])
+    cell = "%%remote --on ec2 --cpu 1 --memory 1G\n6 * 7"
+    done = notebook.run(cell)
+    listed.write_text(text)
+    os.utime(listed.parents[1])
+    said = done.stderr + done.stdout
+    assert "EnvironmentMismatch: the machine cannot install the notebook's packages" in said
+    assert "tabulate==0.0.77" in said
+    done = notebook.run(cell)
+    assert done.stdout.splitlines()[-1].endswith("42"), done.stdout + done.stderr
+    assert len(stock_cloud.launches()) == before + 1
