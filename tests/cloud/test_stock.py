@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,17 +51,17 @@ about = json.dumps([sys.prefix, sys.version_info[:2], sys.path, found])
 SAY = "print('about:' + about)"
 
 INSTALL = """
+import shutil
 import subprocess
 uv = [{uv!r}, "-m", "uv", "pip", "install", "--quiet", "--python", {python!r}, "--no-deps"]
 subprocess.run([*uv, "tabulate==0.9.0"], check=True)
 """
 
 WRONG = """
-import re
 from pathlib import Path
-(file,) = Path({packages!r}).glob("tabulate-*/METADATA")
-file.write_text(re.sub("(?m)^Version: .*$", "Version: 0.0.77", file.read_text()))
-file.parent.rename(file.parent.with_name("tabulate-0.0.77.dist-info"))
+info = Path({packages!r}, "humanize-0.0.77.dist-info")
+info.mkdir()
+(info / "METADATA").write_text("Metadata-Version: 2.1\\nName: humanize\\nVersion: 0.0.77\\n")
 """
 
 
@@ -191,15 +192,14 @@ def test_a_stock_machine_of_ec2_follows_the_packages_of_its_notebook(
     newer = INSTALL.format(uv=sys.executable, python=notebook.python)
     done = notebook.run(cell, SAY, newer, cell, SAY, wrong, cell)
     first, second = about(stock_cloud, done)
-    shutil.rmtree(Path(notebook.packages, "tabulate-0.0.77.dist-info"))
-    notebook.install("tabulate==0.9.0")
+    shutil.rmtree(Path(notebook.packages, "humanize-0.0.77.dist-info"))
     assert first[3]["tabulate"] == "0.8.10"
     check(stock_cloud, notebook, second)
     # The last one asked for what the index does not have.
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "EnvironmentMismatch: the machine cannot install the notebook's packages" in said
-    assert "tabulate==0.0.77" in said
+    assert "humanize==0.0.77" in said
     assert len(stock_cloud.launches()) == len(stock_cloud.alive())
 
 
