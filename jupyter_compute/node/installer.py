@@ -70,6 +70,7 @@ def fetch_uv(index: str, pinned: dict[str, str], place: Path) -> None:
         raise SystemExit(f"jupyter-compute: there is no uv for {machine}")
     page = urllib.parse.urljoin(index.rstrip("/") + "/", "uv/")
     wanted = rf"""href=["']([^"']*/?uv-{re.escape(pinned["version"])}-py3-none-[^"']*{machine}[^"']*)["']"""
+    why = f"{page} has no uv {pinned['version']} for {machine}"
     for link in re.findall(wanted, fetch(page).decode()):
         address = urllib.parse.urljoin(page, link).partition("#")[0]
         if "manylinux" not in address or not address.endswith(".whl"):
@@ -77,13 +78,14 @@ def fetch_uv(index: str, pinned: dict[str, str], place: Path) -> None:
         wheel = place / "uv.whl"
         wheel.write_bytes(fetch(address))
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != pinned[machine]:
-            raise SystemExit(f"jupyter-compute: {address} is not the uv that was expected")
+            why = f"{address} is not the uv that was expected"
+            continue  # there may be one for another age of systems
         with zipfile.ZipFile(wheel) as packed:
             name = f"uv-{pinned['version']}.data/scripts/uv"
             Path(packed.extract(name, place)).replace(place / "uv")
         (place / "uv").chmod(0o755)
         return
-    raise SystemExit(f"jupyter-compute: {page} has no uv {pinned['version']} for {machine}")
+    raise SystemExit(f"jupyter-compute: {why}")
 
 
 def fetch(address: str) -> bytes:
