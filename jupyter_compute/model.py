@@ -133,6 +133,9 @@ class RunSpec:
         The only machine types that will do; empty if any will.
     spot : {"auto", "always", "never"}
         Whether it may be on a spot machine.
+    packages : str
+        Hash of the blob with what the interpreter has installed (`packages.describe`); empty for
+        a run on this computer, which uses the interpreter itself.
     """
 
     name: str
@@ -160,6 +163,7 @@ class RunSpec:
     chaos: str = ""
     instances: tuple[str, ...] = ()
     spot: str = "auto"
+    packages: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

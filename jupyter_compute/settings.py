@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["get"]
+__all__ = ["default", "get"]
 
 _NAMESPACE = "jupyter-compute"
 _SPELLINGS = (b"jupyter-compute", b"jupyter_compute")
@@ -32,6 +32,17 @@ def get(name: str) -> Any:
     """
     if "dask.config" in sys.modules or _configured():
         return _dask_config().get(f"{_NAMESPACE}.{name}")
+    return default(name)
+
+
+def default(name: str) -> Any:
+    """Return what the setting is if nobody has set it.
+
+    Raises
+    ------
+    KeyError
+        If there is no such setting.
+    """
     value: Any = _defaults()[_NAMESPACE]
     for key in name.split("."):
         value = value[key]

@@ -30,6 +30,8 @@ class Cloud:
 
     def __init__(self, home: Home, settings: str = "") -> None:
         self.home = home
+        # Machines that install something download it once in a test session.
+        home.env["UV_CACHE_DIR"] = str(home.path.parent / "uv")
         (home.path / "dask").mkdir()
         (home.path / "dask" / "compute.yaml").write_text(CONFIG + settings)
         self.sandbox = Sandbox(home, boot_delay_s=0.2)

@@ -20,6 +20,7 @@ __all__ = [
     "Apart",
     "Boot",
     "Explaining",
+    "Installing",
     "Introducing",
     "Launch",
     "Launched",
@@ -264,6 +265,17 @@ class Explaining(Protocol):
 
     def console(self, machine_id: str, lines: int = 5) -> str:
         """Return the last lines that the machine wrote; nothing if they cannot be had."""
+
+
+@runtime_checkable
+class Installing(Protocol):
+    """A layer whose machines may start from an image that has nothing of the notebook's."""
+
+    def installs(self) -> str:
+        """Return the setting that would name an image with the notebook's packages.
+
+        Nothing if it does name one; otherwise machines install them from a package index.
+        """
 
 
 @runtime_checkable

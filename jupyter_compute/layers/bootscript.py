@@ -35,12 +35,12 @@ _MACHINE = """\
 trap 'shutdown -h now' EXIT
 shutdown -h +{minutes}
 {variables}
-{install}jupyter-compute-node
+{install}{node}
 """
 
 _CONTAINER = """\
 {variables}
-{install}exec timeout {seconds} jupyter-compute-node
+{install}exec timeout {seconds} {node}
 """
 
 _RELAY = """\
@@ -57,13 +57,17 @@ python3 "$place/relay.pyz"
 _UNPACK = "import base64, sys; open(sys.argv[1], 'wb').write(base64.b64decode(sys.argv[2]))"
 _RELAY_MAIN = b"from relay.program import main\nraise SystemExit(main())\n"
 
+_NODE = "jupyter-compute-node"
+
 _INSTALL = """\
-if ! command -v jupyter-compute-node >/dev/null; then
+node={node}
+if ! command -v $node >/dev/null; then
   export HOME="${{HOME:-/root}}"
   place=$(mktemp -d "${{TMPDIR:-/var/tmp}}/jupyter-compute.XXXXXX")
   python3 -c {fetch} "$place/bundle.pyz" {url} {sha256} || exit 1
   python3 "$place/bundle.pyz" "$place" || exit 1
-  export PATH="$place/env/bin:$PATH"
+  node="$place/node/bin/$node"
+  export JUPYTER_COMPUTE_BOOT_PLACE="$place"
 fi
 """
 
@@ -75,12 +79,12 @@ for left in 3, 2, 1, 0:
         body = urllib.request.urlopen(url, timeout=60).read()
         break
     except OSError as error:
-        print("jupyter-compute: the list of packages cannot be fetched:", error, flush=True)
+        print("jupyter-compute: what is to be installed cannot be fetched:", error, flush=True)
         if not left:
             sys.exit(1)
         time.sleep(2)
 if hashlib.sha256(body).hexdigest() != digest:
-    sys.exit("jupyter-compute: the list of packages is not the one that was expected")
+    sys.exit("jupyter-compute: what is to be installed is not what was expected")
 open(path, "wb").write(body)
 """
 
@@ -104,7 +108,7 @@ def user_data(boot: Boot, offer: Offer, archive: Archive | None = None, machine:
     """
     minutes = math.ceil(boot.lifetime_s / 60)
     text = _MACHINE.format(
-        minutes=minutes, variables=_variables(boot, offer, machine), install=_install(archive)
+        minutes=minutes, variables=_variables(boot, offer, machine), **_install(archive)
     )
     return _short_enough(text)
 
@@ -165,7 +169,7 @@ def command(boot: Boot, offer: Offer, archive: Archive | None = None) -> list[st
     """
     seconds = math.ceil(boot.lifetime_s)
     text = _CONTAINER.format(
-        seconds=seconds, variables=_variables(boot, offer), install=_install(archive)
+        seconds=seconds, variables=_variables(boot, offer), **_install(archive)
     )
     if len(json.dumps(text)) + _OVERRIDES_BESIDES > _MOST_OVERRIDES:
         raise PoolError(
@@ -191,8 +195,10 @@ def _variables(boot: Boot, offer: Offer, machine: str = "") -> str:
     return f"export JUPYTER_COMPUTE_BOOT={shlex.quote(json.dumps(told))}"
 
 
-def _install(archive: Archive | None) -> str:
+def _install(archive: Archive | None) -> dict[str, str]:
+    """Return how a machine gets its node, and how it is called then."""
     if archive is None:
-        return ""
+        return {"install": "", "node": _NODE}
     fetch, url = shlex.quote(_FETCH), shlex.quote(archive.url)
-    return _INSTALL.format(fetch=fetch, url=url, sha256=archive.sha256)
+    install = _INSTALL.format(node=_NODE, fetch=fetch, url=url, sha256=archive.sha256)
+    return {"install": install, "node": '"$node"'}

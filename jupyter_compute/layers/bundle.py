@@ -1,26 +1,29 @@
-"""The archive from which a stock image becomes a machine with the notebook's environment.
+"""The archive from which a stock image becomes a machine.
 
-It is a program for any Python (a zip application): the list of exact packages, our own wheel,
-and `jupyter_compute.layers.installer`, which installs them. Packages come from the package
-index; what is not there cannot be installed on a machine, and is refused by name.
+It is a program for any Python (a zip application): the exact packages that a node needs, our own
+wheel, and `jupyter_compute.node.installer`, which installs them. Environments of notebooks are
+installed later, by the node, when a run comes that needs one.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import io
 import json
-import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jupyter_compute import __version__, settings
+from packaging.requirements import Requirement
+
+from jupyter_compute import __version__, packages, settings
 from jupyter_compute.errors import EnvironmentMismatch
 
 __all__ = ["Environment", "build", "environment", "zipped"]
@@ -32,71 +35,65 @@ _UV: Mapping[str, str] = {
 }
 """The wheel of uv that is fetched, and its SHA-256 for each processor."""
 
-_OURS = "jupyter-compute"
+_TOP = Path(__file__).parent.parent
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of everything in the archive, which is then the same whenever it is made."""
 
-_LIST = """
-import json, sys
-from importlib import metadata
-found = [
-    (d.metadata["Name"], d.version, json.loads(d.read_text("direct_url.json") or "null"))
-    for d in metadata.distributions()
-]
-version = ".".join(map(str, sys.version_info[:2]))
-print(json.dumps([version, found]))
-"""
+_NOT_THERE = frozenset({"ipywidgets", "jupyter-server"})
+"""What only notebooks need."""
+
+_MACHINE = {"os_name": "posix", "platform_system": "Linux", "sys_platform": "linux"}
+"""What is known of every machine, when it is decided which packages it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a notebook's interpreter has.
+    """What a node has.
 
     Parameters
     ----------
     python : str
         Its minor version, e.g. ``3.12``.
     packages : tuple of str
-        Exact requirements of what comes from an index, without jupyter-compute.
-    local : tuple of str
-        Packages that do not: installed from a directory, a repository or an address.
+        Exact requirements, without jupyter-compute.
     """
 
     python: str
     packages: tuple[str, ...]
-    local: tuple[str, ...]
 
 
-def environment(python: str = sys.executable) -> Environment:
-    """Look what an interpreter has.
-
-    Parameters
-    ----------
-    python : str
-        Its path.
+def environment() -> Environment:
+    """Return what jupyter-compute needs on a machine, as this interpreter has it.
 
     Raises
     ------
     EnvironmentMismatch
-        If it does not say.
+        If some of it was not installed from a package index.
     """
-    try:
-        done = subprocess.run([python, "-c", _LIST], capture_output=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise EnvironmentMismatch(f"{python} does not tell its packages: {error}") from error
-    version, found = json.loads(done.stdout)
-    packages, local = {}, {}
-    for name, exact, direct in found:
-        key = str(name).lower().replace("_", "-").replace(".", "-")
-        if key == _OURS or key in packages or key in local:
-            continue
-        if direct is None:
-            packages[key] = f"{name}=={exact}"
-        else:
-            local[key] = str(name)
-    return Environment(
-        str(version), tuple(packages[k] for k in sorted(packages)), tuple(sorted(local.values()))
-    )
+    found: dict[str, metadata.Distribution] = {}
+    wanted = _needs(metadata.distribution(packages.OURS))
+    while wanted:
+        name = packages.key(wanted.pop())
+        if name not in found and name not in _NOT_THERE:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                found[name] = metadata.distribution(name)
+                wanted += _needs(found[name])
+    for name, one in found.items():
+        if where := packages.not_from_an_index(one):
+            raise EnvironmentMismatch(
+                f"{name}, which machines need, was installed from {where}: they cannot install that",
+                hint="install it from a package index, or name an image that has it "
+                "(layers.ec2.ami, layers.fargate.image)",
+            )
+    python = ".".join(map(str, sys.version_info[:2]))
+    return Environment(python, tuple(f"{name}=={found[name].version}" for name in sorted(found)))
+
+
+def _needs(one: metadata.Distribution) -> list[str]:
+    """Return what a package requires on a machine, without its extras."""
+    wanted = [Requirement(text) for text in one.requires or ()]
+    about = {**_MACHINE, "extra": ""}
+    return [w.name for w in wanted if w.marker is None or w.marker.evaluate(about)]
 
 
 def build(found: Environment, index: str = "", uv: Mapping[str, str] = _UV) -> bytes:
@@ -113,13 +110,8 @@ def build(found: Environment, index: str = "", uv: Mapping[str, str] = _UV) -> b
     Raises
     ------
     EnvironmentMismatch
-        If a package comes from no index, or the address of the index holds a password.
+        If the address of the index holds a password.
     """
-    if found.local:
-        raise EnvironmentMismatch(
-            f"{', '.join(found.local)}: not from a package index, so that machines cannot install it",
-            hint="use an image that has it (layers.ec2.ami, layers.fargate.image)",
-        )
     index = index or str(settings.get("layers.aws.index"))
     if urlsplit(index).username or urlsplit(index).password:
         raise EnvironmentMismatch(
@@ -134,11 +126,13 @@ def build(found: Environment, index: str = "", uv: Mapping[str, str] = _UV) -> b
         "uv": dict(uv),
         "wheel": wheel,
     }
+    installer = (_TOP / "node" / "installer.py").read_bytes()
     return zipped(
         {
-            "__main__.py": Path(__file__).with_name("installer.py").read_bytes(),
+            "__main__.py": installer,
+            "installer.py": installer,
+            "node.txt": "".join(f"{line}\n" for line in found.packages).encode(),
             "plan.json": json.dumps(plan, sort_keys=True).encode(),
-            "requirements.txt": "".join(f"{line}\n" for line in found.packages).encode(),
             wheel: _own_wheel(),
         }
     )
@@ -147,15 +141,14 @@ def build(found: Environment, index: str = "", uv: Mapping[str, str] = _UV) -> b
 @functools.cache
 def _own_wheel() -> bytes:
     """Return this package as a wheel, whether it is installed from one or in place."""
-    top = Path(__file__).parent.parent
     files = {
-        str(path.relative_to(top.parent)): path.read_bytes()
-        for path in sorted(top.rglob("*"))
+        str(path.relative_to(_TOP.parent)): path.read_bytes()
+        for path in sorted(_TOP.rglob("*"))
         if path.is_file() and not {"__pycache__", "labextension"} & set(path.parts)
     }
     info = f"jupyter_compute-{__version__}.dist-info"
     files[f"{info}/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: {_OURS}\nVersion: {__version__}\n".encode()
+        f"Metadata-Version: 2.1\nName: {packages.OURS}\nVersion: {__version__}\n".encode()
     )
     files[f"{info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: jupyter-compute\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

@@ -75,7 +75,7 @@ class CloudproviderLayer:
     def launch(self, launch: Launch) -> Launched:
         """Start machines: offer by offer, until there are enough."""
         boot = launch.boot
-        if boot is None:
+        if not isinstance(boot, Boot):
             raise PoolError(f"the launch {launch.id} has no invitation for its machines")
 
         def create(token: str, offer: Offer, _: None, count: int) -> Sequence[Machine]:
@@ -96,6 +96,10 @@ class CloudproviderLayer:
     def list(self) -> Sequence[Machine]:
         """Return our machines: on AWS those with our tags, elsewhere those of the records."""
         return self._vms.list()
+
+    def installs(self) -> str:
+        """Return the setting that would say that the image has what a notebook needs, if unset."""
+        return "" if vmsettings.read(self.name).prepared else f"layers.{self.name}.prepared"
 
     def store(self) -> Store:
         """Return the bucket through which inputs and results travel, if one is configured."""

@@ -31,6 +31,7 @@ from jupyter_compute.model import Offer
 
 __all__ = ["EC2Layer"]
 
+_IMAGE = "layers.ec2.ami"
 _SAID_S = 3600.0
 _IMAGE_S = 600.0
 _NETWORK_S = 60.0
@@ -147,6 +148,10 @@ class EC2Layer:
         """Return the last lines that the machine wrote to its console, as far as AWS has them."""
         return self._instances.console(machine_id, lines)
 
+    def installs(self) -> str:
+        """Return the setting that would name an image with the notebook's packages, if unset."""
+        return "" if settings.get(_IMAGE) else _IMAGE
+
     def store(self) -> Store:
         """Return the bucket through which inputs and results travel."""
         return self._account.store()
@@ -253,8 +258,7 @@ class EC2Layer:
         return str(self._memory.get(f"relay {machines}", make, _NETWORK_S))
 
     def _archive(self) -> Archive | None:
-        prepared = settings.get("layers.ec2.ami")
-        return None if prepared else self._stock.archive()
+        return self._stock.archive() if self.installs() else None
 
     def _image(self, wanted: str) -> Image:
         found: Image = self._memory.get(wanted, lambda: find_image(self._account, wanted), _IMAGE_S)

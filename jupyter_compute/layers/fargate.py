@@ -30,6 +30,7 @@ __all__ = ["CONTAINER", "FargateLayer"]
 CONTAINER = "machine"
 """The name of the only container in our task definition."""
 
+_IMAGE = "layers.fargate.image"
 _SAID_S = 3600.0
 _KEEP_S = 60.0
 _MOST_TASKS = 10
@@ -115,6 +116,10 @@ class FargateLayer:
         """Return the last lines that the machine wrote, as far as AWS has them."""
         return self._tasks.console(machine_id, lines)
 
+    def installs(self) -> str:
+        """Return the setting that would name an image with the notebook's packages, if unset."""
+        return "" if settings.get(_IMAGE) else _IMAGE
+
     def store(self) -> Store:
         """Return the bucket through which inputs and results travel."""
         return self._account.store()
@@ -185,8 +190,7 @@ class FargateLayer:
         return ""
 
     def _archive(self) -> Archive | None:
-        prepared = settings.get("layers.fargate.image")
-        return None if prepared else self._stock.archive()
+        return self._stock.archive() if self.installs() else None
 
     def _network(self) -> Network:
         found: Network = self._memory.get("network", lambda: find_network(self._account), _KEEP_S)

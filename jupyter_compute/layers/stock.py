@@ -37,7 +37,7 @@ class Archive:
 
 
 class Stock:
-    """The archive of this interpreter's environment, in the account's bucket.
+    """The archive with what nodes need, in the account's bucket.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Stock:
             return Archive(self._account.store().get_url(digest), digest)
         except (parts.Broken, parts.Refused, parts.Unreachable) as error:
             raise CallFailed(
-                f"the packages of machines cannot be put into the bucket: {error}",
+                f"what machines install cannot be put into the bucket: {error}",
                 hint="run `jupyter compute setup aws`, or set an image of your own",
             ) from error
 

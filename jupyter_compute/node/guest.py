@@ -21,6 +21,7 @@ from typing import Any
 from ..policy import cargo
 from ..sharing import InOrder
 from .attempt import Attempt
+from .environments import Environments, NotInstalled
 from .transfer import Failed, Transfer
 
 __all__ = ["Guest", "own_variables"]
@@ -52,6 +53,8 @@ class Guest:
         This machine's own.
     send : callable
         Takes a list of events, to the pool.
+    environments : Environments, optional
+        Those of a machine that can install some; without, its own is that of all code.
     """
 
     def __init__(
@@ -60,15 +63,17 @@ class Guest:
         transfer: Transfer,
         variables: Mapping[str, str],
         send: Callable[[Events], None],
+        environments: Environments | None = None,
     ) -> None:
         self._name = attempt
         self._transfer = transfer
         self._variables = variables
         self._pass_on = send
+        self._environments = environments
         self._used: Counter[str] = Counter()
         self._told: deque[Counter[str]] = deque()
         self._attempt: Attempt
-        self._arriving: asyncio.Future[None] | None = None
+        self._arriving: asyncio.Future[bool] | None = None
         self._outgoing: InOrder[Events] = InOrder(self._publish)
         self._incoming: InOrder[dict[str, Any]] = InOrder(self._take)
         self._stopped = False
@@ -81,16 +86,15 @@ class Guest:
         if self._stopped:
             attempt.start_failed("stopped before it started")
             return False
-        spec = attempt.spec
-        cargo_of = spec.get("cargo") or {}
-        names = [*cargo_of.get("names", ()), *cargo_of.get("inline", ())]
-        inline = cargo_of.get("inline", {})
-        self._arriving = asyncio.ensure_future(
-            self._transfer.fetch(self._name, names, inline, self._used)
-        )
+        self._arriving = asyncio.ensure_future(self._prepare(attempt.spec))
         try:
-            await self._arriving
-            return self._settle(spec)
+            return await self._arriving
+        except NotInstalled as error:
+            attempt.start_failed(
+                f"the machine cannot install the notebook's packages: {error}",
+                "a machine installs from layers.aws.index; an image that has everything needs no "
+                "index (layers.ec2.ami, layers.fargate.image)",
+            )
         except Failed as error:
             attempt.start_failed(str(error), reason="transfer", unreachable=error.unreachable)
         except OSError as error:
@@ -135,35 +139,58 @@ class Guest:
 
     # steps ------------------------------------------------------------------------
 
-    def _settle(self, spec: dict[str, Any]) -> bool:
-        """Give the attempt an environment of this machine, if its Python will do."""
+    async def _prepare(self, spec: dict[str, Any]) -> bool:
+        """Have here what the attempt needs: blobs, and an environment. Tell whether it can start."""
+        cargo_of = spec.get("cargo") or {}
+        names = [*cargo_of.get("names", ()), *cargo_of.get("inline", ())]
+        inline = cargo_of.get("inline", {})
+        await self._transfer.fetch(self._name, names, inline, self._used)
+        sent = json.loads(self._transfer.blobs.read(spec["environment"]))
+        if self._environments is not None and spec.get("packages"):
+            package, variables = await self._install(self._environments, spec)
+        else:
+            package, variables = _PACKAGE, self._variables
+            wanted, here = sent["python"], platform.python_version()
+            if wanted.split(".")[:2] != here.split(".")[:2]:
+                self._attempt.start_failed(
+                    f"the notebook has Python {wanted}, and the machine has Python {here}",
+                    "values and code travel only between the same minor versions of Python",
+                )
+                return False
+            spec["interpreter"] = sys.executable
+        about = {"umask": sent["umask"], "package": package}
+        self._settle(spec, about | {"variables": {**sent["variables"], **variables}})
+        return True
+
+    async def _install(
+        self, environments: Environments, spec: dict[str, Any]
+    ) -> tuple[str, Mapping[str, str]]:
+        """Have the notebook's environment here; return where this package is, and variables."""
+        name = spec["packages"]
+        listed = json.loads(self._transfer.blobs.read(name))
+        if not environments.has(name):
+            count = len(listed["packages"])
+            self._pass_on([{"kind": "doing", "text": f"installing {count} packages"}])
+        environment = await environments.get(name, listed)
+        self._pass_on([{"kind": "doing", "text": ""}])
+        spec["interpreter"] = environment.interpreter
+        own = self._variables
+        return environment.packages, {**own, **environment.variables(own.get("PATH", ""))}
+
+    def _settle(self, spec: dict[str, Any], about: Mapping[str, Any]) -> None:
+        """Give the attempt a directory, and the rest of an environment, on this machine."""
         blobs = self._transfer.blobs
-        sent = json.loads(blobs.read(spec["environment"]))
-        wanted, here = sent["python"], platform.python_version()
-        if wanted.split(".")[:2] != here.split(".")[:2]:
-            self._attempt.start_failed(
-                f"the notebook has Python {wanted}, and the machine has Python {here}",
-                "values and code travel only between the same minor versions of Python",
-            )
-            return False
         place = Path(f"{blobs.directories[-1]}-work")
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix=f"{self._name}-", dir=place))
-        environment = {
-            "cwd": str(self._scratch),
-            "umask": sent["umask"],
-            "variables": {**sent["variables"], **self._variables},
-            "path": None,
-            "package": _PACKAGE,
-        }
+        environment = {**about, "cwd": str(self._scratch), "path": None}
         self._private = blobs.put_private(
             f"{self._name}/environment", json.dumps(environment).encode()
         )
         own = Counter([self._private])
         self._used.update(own)
         self._transfer.use(own)
-        spec |= {"environment": self._private, "interpreter": sys.executable}
-        return True
+        spec["environment"] = self._private
 
     async def _take(self, message: dict[str, Any]) -> None:
         names, inline = cargo.needed(message), message.pop("inline", {})

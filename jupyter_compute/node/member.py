@@ -104,10 +104,11 @@ class Member:
         self.leased_until = math.inf
         self._transfer = Transfer(directories, self._ask) if apart else None
         self.runner = Runner(directories, self._send, self._transfer)
-        # Its imports overlap with those of Dask.
-        package = str(Path(__file__).parents[2])
-        variables = own_variables(os.environ) if apart else dict(os.environ)
-        self.runner.warm(sys.executable, variables, package)
+        if not self.runner.installs:
+            # Its imports overlap with those of Dask.
+            package = str(Path(__file__).parents[2])
+            variables = own_variables(os.environ) if apart else dict(os.environ)
+            self.runner.warm(sys.executable, variables, package)
         self._sampling: asyncio.Task[None] | None = None
 
     async def join(self, invitation: Mapping[str, str]) -> None:

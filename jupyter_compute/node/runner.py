@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..blobs import Blobs
@@ -13,6 +14,7 @@ from ..policy.lifecycle import TIMERS
 from . import limits
 from .attempt import Attempt
 from .cgroup import find_parent
+from .environments import PLACE, Environments
 from .guest import Guest, own_variables
 from .nursery import Nursery, NurseryFailed
 from .transfer import Transfer
@@ -49,6 +51,8 @@ class Runner:
         self._send = send
         self._transfer = transfer
         self._variables = own_variables(os.environ)
+        place = os.environ.get(PLACE) if transfer is not None else None
+        self._environments = Environments(Path(place), self._variables) if place else None
         self._attempts: dict[str, Attempt] = {}
         self._guests: dict[str, Guest] = {}
         self._early: dict[str, str] = {}
@@ -58,6 +62,11 @@ class Runner:
         available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
         self._groups = find_parent()
         self._cores = limits.Cores(sorted(available))
+
+    @property
+    def installs(self) -> bool:
+        """Whether runs bring their own environments, so that this machine's is used by few."""
+        return self._environments is not None
 
     def warm(self, interpreter: str, variables: dict[str, str], package: str) -> None:
         """Start the fork server of an environment before anybody needs it."""
@@ -78,7 +87,7 @@ class Runner:
             attempt = Attempt(found, send)
             await self._hold(name, attempt, self._run(attempt))
             return
-        guest = Guest(name, self._transfer, self._variables, send)
+        guest = Guest(name, self._transfer, self._variables, send, self._environments)
         attempt = Attempt(found, guest.send)
         self._guests[name] = guest
         try:
@@ -144,6 +153,8 @@ class Runner:
         for nursery in self._nurseries.values():
             nursery.close()
         self._nurseries.clear()
+        if self._environments is not None:
+            self._environments.close()
         if self._transfer is not None:
             self._transfer.close()
 

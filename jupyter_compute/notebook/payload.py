@@ -31,6 +31,7 @@ __all__ = [
     "pack_call",
     "pack_cell",
     "pack_environment",
+    "pack_packages",
     "unpack",
 ]
 
@@ -205,6 +206,13 @@ def pack_call(
 def pack_environment(blobs: Blobs) -> str:
     """Store directory, variables, ``sys.path`` and umask of this process; return the hash."""
     return blobs.put(json.dumps(environment(), sort_keys=True, default=str).encode())
+
+
+def pack_packages(blobs: Blobs) -> str:
+    """Store what this interpreter has installed; return the hash."""
+    from ..packages import describe  # only runs elsewhere need it
+
+    return blobs.put(describe())
 
 
 def environment() -> dict[str, Any]:

@@ -184,6 +184,7 @@ def _spec(
         chaos=session.take_chaos(layer),
         instances=options.instances,
         spot=options.spot,
+        packages="" if layer == "local" else payload.pack_packages(session.blobs()),
     )
 
 

@@ -242,4 +242,5 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "chaos": _text,
     "instances": _names,
     "spot": lambda value: value in {"auto", "always", "never"},
+    "packages": lambda value: value == "" or _hash(value),
 }

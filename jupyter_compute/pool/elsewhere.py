@@ -4,14 +4,18 @@ rehearsal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
-from jupyter_compute import ask, hosts, settings
-from jupyter_compute.layers.base import Apart, Store
-from jupyter_compute.model import Clock
+from jupyter_compute import ask, hosts, places, settings
+from jupyter_compute.blobs import Blobs
+from jupyter_compute.errors import ComputeError, EnvironmentMismatch
+from jupyter_compute.layers.base import Apart, Installing, Store
+from jupyter_compute.model import Clock, RunSpec
+from jupyter_compute.policy import environments
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.limits import Limits
-from jupyter_compute.policy.where import GROUPS, Where
+from jupyter_compute.policy.where import GROUPS, Where, where_of
 from jupyter_compute.pool.door import Door
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.machines import Machines
@@ -83,6 +87,28 @@ class Elsewhere:
         layer: object = self._scaler.layers.get(GROUPS.get(name, (name,))[0])
         return layer.store() if isinstance(layer, Apart) else None
 
+    def check_packages(self, spec: RunSpec) -> None:
+        """Refuse a run whose packages machines cannot install.
+
+        Raises
+        ------
+        EnvironmentMismatch
+        """
+        unset = {name: _installs(self._scaler.layers.get(name)) for name in where_of(spec).layers}
+        names = [name for name, setting in unset.items() if setting]
+        if not (names and spec.packages):
+            return
+        try:
+            found = json.loads(Blobs(places.blob_dirs()).read(spec.packages))
+        except FileNotFoundError:
+            raise ComputeError(f"there is no blob {spec.packages}") from None
+        index = "layers.aws.index"
+        public = settings.get(index) == settings.default(index)
+        if why := environments.refusal(" and ".join(names), found, public=public):
+            images = " and ".join(unset[name] for name in names)
+            hint = f"install it from an index, or set {images} to an image that has it"
+            raise EnvironmentMismatch(why, hint=hint)
+
     def noticed(self, machine: str) -> None:
         """Give no new run to a machine that will be taken away."""
         self._engine.drain(machine)
@@ -122,6 +148,10 @@ class Elsewhere:
         if machines or runs or self._scaler.launches.under_way:
             return f"{len(machines)} machine(s) and {len(runs)} run(s) are elsewhere"
         return ""
+
+
+def _installs(layer: object) -> str:
+    return layer.installs() if isinstance(layer, Installing) else ""
 
 
 def _limits() -> Limits:

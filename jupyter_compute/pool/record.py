@@ -128,7 +128,8 @@ class Run:
     def blobs(self) -> set[str]:
         """The blobs that its attempts read."""
         lanes = self.crew.blobs if self.crew is not None else set()
-        return {self.spec.payload, self.spec.environment, *self.spec.blobs, *lanes} - {""}
+        spec = self.spec
+        return {spec.payload, spec.environment, spec.packages, *spec.blobs, *lanes} - {""}
 
     def needs(self, memory: int) -> Needs:
         """Return what an attempt with so many bytes needs of a machine."""
@@ -144,6 +145,7 @@ class Run:
             "interpreter": spec.interpreter,
             "payload": spec.payload,
             "environment": spec.environment,
+            "packages": spec.packages,
             "blobs": list(spec.blobs),
             "kept": list(spec.kept),
             "cpu": self.cpu,

@@ -158,6 +158,7 @@ class Service:
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run."""
         grant = self._grant(spec_ask(spec))
+        self._elsewhere.check_packages(spec)
         self.stored.check(spec.kept)
         # Whoever rehearses a failure wants to see it.
         recorded = None if spec.chaos else self.stored.recall(spec.cache)

@@ -254,6 +254,7 @@ class Transfers:
         self._trips[attempt] = trip
         spec["environment"] = self._environment(spec["environment"])
         names = [spec["environment"], spec["payload"], *spec["blobs"]]
+        names += [spec["packages"]] if spec["packages"] else []
         names += [name for entry in entries for name in _blobs_of(entry)]
         spec["cargo"] = {"inline": trip.load(names), "names": names}
         return json.dumps(spec)

@@ -69,6 +69,7 @@ class Trip:
         self._sizes: dict[str, int] = {}
         self._sending: dict[str, asyncio.Future[tuple[str, int]]] = {}
         self._coming: dict[str, int] = {}
+        self._doing = ""
         self._news: InOrder[Callable[[], None] | tuple[Sequence[Event], Mapping[str, Any]]]
         self._news = InOrder(self._learn)
 
@@ -114,6 +115,9 @@ class Trip:
     def happened(self, events: Sequence[Event]) -> None:
         """Take events in; they are passed on once the blobs that they name are here."""
         published: Mapping[str, Any] = {}
+        if events and events[0]["kind"] == "doing":
+            self._doing = events[0]["text"]
+            return
         if events and events[0]["kind"] == "blobs":
             published, events = events[0]["blobs"], events[1:]
         if self._news.idle and not published:
@@ -144,7 +148,10 @@ class Trip:
             sending.cancel()
 
     def moving(self) -> str:
-        """Return what is on its way, e.g. ``"sending 1.2 of 3.4 GB"``; empty if nothing is."""
+        """Return what is on its way, or what else the machine does before the attempt starts.
+
+        For example ``"sending 1.2 of 3.4 GB"``; empty if it is nothing.
+        """
         going = [name for name, sending in self._sending.items() if not sending.done()]
         if going:
             total = sum(self._sizes.values())
@@ -153,7 +160,7 @@ class Trip:
         if self._coming:
             done = sum(self.depot.brought(name) for name in self._coming)
             return f"bringing {_share(done, sum(self._coming.values()))}"
-        return ""
+        return self._doing
 
     async def _learn(
         self, news: Callable[[], None] | tuple[Sequence[Event], Mapping[str, Any]]

@@ -56,7 +56,7 @@ def amend(world: World, booter: Booter, networks: Networks, prices: Prices) -> N
     task_logs.amend(world)
     _console(world)
     _public_tasks()
-    world.image = _images()
+    world.image = _images(world)
     ecs_backends[ACCOUNT][REGION].put_account_setting("taskLongArnFormat", "enabled")
 
 
@@ -110,12 +110,14 @@ def _console(world: World) -> None:
     replace(General, "get_console_output", get_console_output)
 
 
-def _images() -> str:
+def _images(world: World) -> str:
     """Put the newest images, and the prepared one, where AWS has them; return the latter's id."""
     backend, parameters = ec2_backends[ACCOUNT][REGION], ssm_backends[ACCOUNT][REGION]._parameters  # noqa: SLF001
     for number, (name, kind) in enumerate(_IMAGES.items(), 1):
         owner = ("099720109477", None) if "canonical" in name else ("137112412989", "amazon")
         ami = _image(backend, f"ami-{number:017x}", name.strip("/").replace("/", "-"), kind, *owner)
+        if "amazon-linux" in name:
+            world.amazon_linux.add(ami)
         parameters[name][:] = [
             Parameter(  # type: ignore[abstract]  # moto itself does so
                 account_id=ACCOUNT,

@@ -124,6 +124,7 @@ class Booter:
             prepared=machine.image in {IMAGE, world.image},
             docker=cloud_config,
             python=machine.kind == "fargate",
+            amazon_linux=machine.image in world.amazon_linux,
         )
         self._networks.prepare(machine)
         variables = {**variables, **self._networks.variables(machine)}

@@ -45,9 +45,9 @@ class Guest:
         self, root: Path, path: Sequence[str], more: Mapping[str, str]
     ) -> dict[str, str]:
         """Return the variables of a machine that was just set up: nothing of the user's."""
-        kept = {
-            name: os.environ[name] for name in ("JUPYTER_COMPUTE_TEST", "TZ") if name in os.environ
-        }
+        # A cache of downloads that was given to the sandbox is one for all machines.
+        names = ("JUPYTER_COMPUTE_TEST", "TZ", "UV_CACHE_DIR")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         return {
             "HOME": str(self.home),
             "JUPYTER_COMPUTE_SANDBOX": "1",

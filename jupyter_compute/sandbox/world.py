@@ -57,6 +57,8 @@ class World:
     root: Path
     endpoint: str = ""
     image: str = ""
+    amazon_linux: set[str] = field(default_factory=set)
+    """The ids of the stock images whose machines have nothing but what Amazon Linux has."""
     key: str = ""
     calls: Calls = field(default_factory=Calls)
     faults: Faults = field(default_factory=Faults)
