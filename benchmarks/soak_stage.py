@@ -65,6 +65,7 @@ class Stage:
         self.sandbox = Sandbox(self.home, boot_delay_s=4.0, clock_rate=10.0)
         self.users = [User(self.home) for _ in range(USERS)]
         self.done: dict[str, int] = {}
+        self.timeline: list[str] = []
         self.service: Any = None
         self._thaws: list[tuple[float, str]] = []
 
@@ -106,9 +107,11 @@ class Stage:
         else:
             happened = getattr(self, "_" + action.kind.replace(" ", "_"))(action)
         if happened:
+            text = f"{time.strftime('%H:%M:%S')} {action.kind} {dict(action.about)} {happened}"
+            self.timeline.append(text)
             self.done[action.kind] = self.done.get(action.kind, 0) + 1
 
-    def _interrupt(self, action: Action) -> bool:
+    def _interrupt(self, action: Action) -> str:
         return self.users[int(action.pick * USERS)].interrupt()
 
     def _cancel(self, action: Action) -> bool:
@@ -137,13 +140,13 @@ class Stage:
             return False
         return True
 
-    def _kill_machine(self, action: Action) -> bool:
+    def _kill_machine(self, action: Action) -> str:
         machine = self._machine(action)
-        return bool(machine) and self._turn("kill", machine)
+        return machine if machine and self._turn("kill", machine) else ""
 
-    def _notice(self, action: Action) -> bool:
+    def _notice(self, action: Action) -> str:
         machine = self._machine(action, spot=True)
-        return bool(machine) and self._turn("notice", machine)
+        return machine if machine and self._turn("notice", machine) else ""
 
     def _freeze(self, action: Action) -> bool:
         machine = self._machine(action)
@@ -263,6 +266,8 @@ def soak(actions: Sequence[Action], lasts_s: float, *, keep: bool = False) -> di
             close()
         except (AssertionError, PoolError) as error:
             stage.checker.say(f"I1 {error}")
+    lines = [task.line() for user in stage.users for task in user.tasks]
+    (stage.home.path / "timeline").write_text("\n".join(sorted(stage.timeline + lines)))
     if keep:
         import atexit
         import shutil

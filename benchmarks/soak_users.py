@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,16 @@ class Task:
     value: str = ""
     interrupted: bool = False
     cancelled: bool = False
+    times: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """Return it as a line of the timeline."""
+        about = self.action
+        done = "interrupted " * self.interrupted + "cancelled " * self.cancelled
+        return (
+            f"{' - '.join(self.times)} {about.kind} {about.number} of user {about.about['user']} on"
+            f" {about.about['on']} {self.run} {done}{self.ended} {self.said!r} {self.value!r}"
+        )
 
     @property
     def expected(self) -> str:
@@ -133,14 +144,14 @@ class User:
         self._asked.put(task)
         return True
 
-    def interrupt(self) -> bool:
-        """Interrupt the cell that runs, if one does."""
+    def interrupt(self) -> str:
+        """Interrupt the cell that runs, and return which; empty if none does."""
         task, kernel = self.now, self.kernel
         if task is None or kernel is None or task.action.kind not in {"cell", "map"}:
-            return False
+            return ""
         task.interrupted = True
         os.kill(kernel.pid, signal.SIGINT)
-        return True
+        return f"{task.action.kind} {task.action.number}"
 
     def kill(self) -> bool:
         """Kill the kernel; another one takes its place."""
@@ -198,8 +209,10 @@ class User:
         assert self.kernel is not None
         kernel, reply = self.kernel, self.kernel.start(task.code())
         self.now = task
+        task.times.append(time.strftime("%H:%M:%S"))
         kernel.wait_for(lambda: reply.ended or self._killed.is_set(), _PATIENCE_S)
         self.now = None
+        task.times.append(time.strftime("%H:%M:%S"))
         if self._killed.is_set():
             task.ended = "killed"
             _take(task, reply)
