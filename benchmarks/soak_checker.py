@@ -103,7 +103,9 @@ class Checker:
 
     def _reasons(self, runs: Sequence[dict[str, Any]], now: float) -> None:
         silent = [
-            run["id"] for run in runs if run["state"] in {"queued", "starting"} and not run["reason"]
+            run["id"]
+            for run in runs
+            if run["state"] in {"queued", "starting"} and not run["reason"]
         ]
         self._silent = {name: self._silent.get(name, now) for name in silent}
         for name, since in self._silent.items():
@@ -122,9 +124,7 @@ class Checker:
         with sqlite3.connect(journal) as db:
             runs = dict(db.execute("SELECT id, json_extract(record, '$.state') FROM runs"))
             left = [name for (name,) in db.execute("SELECT id FROM runs WHERE ended IS NULL")]
-            attempts = db.execute(
-                "SELECT run, n, outcome, ended, machine FROM attempts"
-            ).fetchall()
+            attempts = db.execute("SELECT run, n, outcome, ended, machine FROM attempts").fetchall()
             launches = db.execute("SELECT id FROM launches").fetchall()
         db.close()
         for name in left:

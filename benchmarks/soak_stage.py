@@ -11,7 +11,6 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import homes
@@ -161,7 +160,7 @@ class Stage:
         if not machine:
             return False
         path = f"/v1/machines/{machine}/stop"
-        return services.ask("POST", path, {"force": action.number % 2 == 0}).status == 200  # noqa: PLR2004
+        return services.ask("POST", path, {"force": action.number % 2 == 0}).status == 200
 
     def _boot_fails(self, action: Action) -> bool:
         self.sandbox.ask("boot-fail", count=1)

@@ -100,7 +100,9 @@ class Task:
         if self.action.kind == "map":
             count = about["items"]
             each = [about["seconds"] / 5] * count
-            lists = f"range({number}, {number + count}), {each}, {['map'] * count}, {[False] * count}"
+            lists = (
+                f"range({number}, {number + count}), {each}, {['map'] * count}, {[False] * count}"
+            )
             return f"x{number} = sum(work.options({ask}).map({lists}))"
         if self.action.kind == "cell":
             line = f"%%remote --on {about['on']} --cpu {about['cpu']} --memory 300M"
@@ -258,7 +260,7 @@ def check_results(users: list[User], lost: dict[str, int]) -> list[str]:
             task.value = found[-1] if found else ""
             allowed = [task.expected]
             allowed += ["Cancelled", "KeyboardInterrupt"] if task.cancelled else []
-            allowed += ["MachineLost"] if lost.get(task.run, 0) >= 2 else []  # noqa: PLR2004
+            allowed += ["MachineLost"] if lost.get(task.run, 0) >= 2 else []
             if not any(task.value.startswith(one) for one in allowed):
                 wrong.append(f"I3 {task.run}: {task.value!r} instead of {task.expected!r}")
     return wrong
