@@ -60,16 +60,17 @@ class Checker:
         now = time.monotonic()
         alive = self._alive()
         self.most_alive = max(self.most_alive, len(alive))
-        if len(alive) > self._most:
-            shown = {m["id"]: m["state"] for m in (status or {}).get("machines", ())}
-            self.say(f"I5 {alive}, and {self._most} may be; the pool: {shown}")
+        shown = {m["id"]: m["state"] for m in (status or {}).get("machines", ())}
+        # One whose end is asked for may take a while, or AWS refuses: it is replaced meanwhile.
+        counted = [name for name in alive if shown.get(name) != "ending"]
+        if len(counted) > self._most:
+            self.say(f"I5 {counted}, and {self._most} may be; the pool: {shown}")
         self._others()
         if status is None:
             self._unknown.clear()
             self._silent.clear()
             return
-        known = {machine["id"] for machine in status["machines"]}
-        self._unknown = {name: self._unknown.get(name, now) for name in alive if name not in known}
+        self._unknown = {name: self._unknown.get(name, now) for name in alive if name not in shown}
         for name, since in self._unknown.items():
             if now - since > _UNKNOWN_S:
                 self.say(f"I1 the pool does not know {name}", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -10,11 +11,11 @@ from jupyter_compute.layers.known import others
 
 
 def test_offers_can_be_asked_for_by_two_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    original, starting = threading.Thread.start, threading.Event()
+    original, starting, pauses = threading.Thread.start, threading.Event(), iter([0.1, 0.2])
 
     def slow(thread: threading.Thread) -> None:
         starting.set()
-        threading.Event().wait(0.2)  # meanwhile the other one asks, too
+        time.sleep(next(pauses))  # meanwhile the other one asks, too
         original(thread)
 
     failed: list[Exception] = []
