@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from distributed import Scheduler
-from distributed.comm import Comm
+from distributed.comm.core import Comm
 from distributed.protocol import core
 
 __all__ = ["Guarded", "refuse_pickles"]
@@ -75,7 +75,7 @@ class Guarded(Scheduler):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.blocked_handlers = _Refused()
+        self.blocked_handlers = _Refused()  # type: ignore[assignment]
         self.stream_handlers = _Messages(self.stream_handlers)
 
     def handle_comm(self, comm: Comm) -> Any:
@@ -112,7 +112,8 @@ def refuse_pickles() -> None:
     def loads(*_: object, **__: object) -> None:
         raise ValueError("a message with a pickle was refused")
 
-    core.pickle = SimpleNamespace(dumps=core.pickle.dumps, loads=loads)  # type: ignore[assignment]
+    # `vars`, as it is a module that another one has imported.
+    vars(core)["pickle"] = SimpleNamespace(dumps=vars(core)["pickle"].dumps, loads=loads)
 
 
 def _certified(comm: Comm) -> str:
