@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import secrets
@@ -92,18 +93,17 @@ def files(home: Home) -> Iterator[tuple[Path, bytes]]:
 def test_a_credential_is_in_nothing_that_is_written_answered_or_sent(
     told: Cloud, canary: str
 ) -> None:
-    kernel = Kernel(told.home)
-    login = f"api_token = {canary!r}"
-    failing = "raise ValueError(f'no login at https://me:{api_token}@host, token={api_token}')"
-    ok(kernel.run(f"%load_ext jupyter_compute\n{login}"))
-    kept = ok(kernel.run("%%remote --on ec2 --cpu 1 --memory 1G\n'api_token' in globals()"))
-    assert kept.result == "False"
-    for layer in ("ec2", "local"):
-        failed = kernel.run(f"%%remote --on {layer} --cpu 1 --memory 1G\n{login}\n{failing}")
-        assert canary in failed.evalue  # the notebook's own exception is as it was
-    for text in [*answers(), *told_to_aws(told)]:
-        assert canary not in text
-    kernel.close()
+    with contextlib.closing(Kernel(told.home)) as kernel:
+        login = f"api_token = {canary!r}"
+        failing = "raise ValueError(f'no login at https://me:{api_token}@host, token={api_token}')"
+        ok(kernel.run(f"%load_ext jupyter_compute\n{login}"))
+        kept = ok(kernel.run("%%remote --on ec2 --cpu 1 --memory 1G\n'api_token' in globals()"))
+        assert kept.result == "False"
+        for layer in ("ec2", "local"):
+            failed = kernel.run(f"%%remote --on {layer} --cpu 1 --memory 1G\n{login}\n{failing}")
+            assert canary in failed.evalue  # the notebook's own exception is as it was
+        for text in [*answers(), *told_to_aws(told)]:
+            assert canary not in text
     log = told.log()
     assert "DEBUG" in log
     assert "[held back]" in services.ask("GET", "/v1/runs").text.decode()
