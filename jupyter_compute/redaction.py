@@ -31,12 +31,12 @@ _ASSIGNED = r"['\"]?\s*[=:]\s*['\"]?"
 _PARTS = (
     # Groups 1 stay: they say what it was.
     r"(-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)(?s:.*?)(?:-----END|\Z)",
-    r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)",
+    r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@]{0,200}:)[^\s/@]+(?=@)",
     r"(\b(?:Bearer|Basic) )[\w.~+/=-]{16,}",
     r"([?&](?:X-Amz-[A-Za-z-]+|X-Goog-Signature|sig)=)[\w%+/.-]{20,}",
     r"(\bAccountKey=)[A-Za-z0-9+/=]{40,}",
     rf"((?i:passphrase|passwd|password|pwd){_ASSIGNED})[^\s'\",;)]{{4,}}",
-    rf"((?i:secret|token|[_-]key|apikey){_ASSIGNED})(?=\S*\d)(?=\S*[A-Za-z])[^\s'\",;)]{{16,}}",
+    rf"((?i:secret|token|[_-]key|apikey){_ASSIGNED})(?=\S{{0,99}}\d)(?=\S{{0,99}}[A-Za-z])[^\s'\",;)]{{16,}}",
     r"((?<![\w/+-]))(?:" + "|".join(pattern for _, pattern in VALUES) + r")(?![\w/+-])",
 )
 _ALL = [re.compile(part) for part in _PARTS]
