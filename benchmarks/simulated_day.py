@@ -1,7 +1,7 @@
 """A day of a pool that is not there: runs come, machines boot, are lost and end, on a clock of its own.
 
 `World` is what happens; a policy is told what waits and what is there, and says what to start
-and to end. See ``simulation.py``.
+and to end. See ``day.py``.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Machine:
     memory: int = 0
     runs: dict[int, Run] = field(default_factory=dict)
     idle_since: float | None = None
+    ready_at: float | None = None
+    idle_s: float = 0.0
 
 
 class Policy(Protocol):
@@ -124,7 +126,8 @@ class World:
         self.pending: dict[Shape, deque[Run]] = {}
         self.last_arrival = 0.0
         self.launches = self.lost = self.refusals = self.most = 0
-        self.usd = self.paid_cpu_s = self.used_cpu_s = 0.0
+        self.usd = self.usd_boot = self.usd_idle = 0.0
+        self.paid_cpu_s = self.used_cpu_s = 0.0
         self.waited: list[float] = []
         self._policy, self._chances, self._seed = policy, chances, seed
         self._chance = random.Random(seed)
@@ -162,7 +165,12 @@ class World:
         """End a machine; what runs on it begins again."""
         machine = self.machines.pop(name)
         lasted_s = max(self.now - machine.launched, 60.0)  # the least that EC2 charges
-        self.usd += (machine.offer.usd_per_hour or 0.0) * lasted_s / 3600
+        usd_per_s = (machine.offer.usd_per_hour or 0.0) / 3600
+        self.usd += usd_per_s * lasted_s
+        self._rest(machine)
+        ready_at = self.now if machine.ready_at is None else machine.ready_at
+        self.usd_boot += usd_per_s * (ready_at - machine.launched)
+        self.usd_idle += usd_per_s * machine.idle_s
         self.paid_cpu_s += machine.offer.cpu * lasted_s
         for run in machine.runs.values():
             self.pending.setdefault(run.shape, deque()).appendleft(run)
@@ -205,6 +213,7 @@ class World:
         machine = self.machines.get(name)
         if machine is not None:
             machine.ready, machine.idle_since = True, self.now
+            machine.ready_at = self.now
             machine.cpu, machine.memory = machine.offer.cpu, machine.offer.memory
             self._fill(machine)
 
@@ -223,10 +232,16 @@ class World:
         self.waited.append(self.now - run.at)
         machine.cpu -= run.shape[0]
         machine.memory -= run.shape[1]
-        machine.idle_since = None
+        self._rest(machine)
         number = next(self._numbers)
         machine.runs[number] = run
         self._at(self.now + run.took_s, self._done, machine.id, number)
+
+    def _rest(self, machine: Machine) -> None:
+        """Count the time in which the machine had no run, which is over."""
+        if machine.idle_since is not None:
+            machine.idle_s += self.now - machine.idle_since
+        machine.idle_since = None
 
     def _done(self, name: str, number: int) -> None:
         machine = self.machines.get(name)

@@ -2,6 +2,7 @@
 
 The environment says which: ``HASTY_TIMERS`` are some of `policy.lifecycle.Timers` as JSON,
 ``HASTY_DEATH`` is ``MODULE CLASS METHOD before|after``: the service is killed at the first call.
+With ``HASTY_DEBUG`` everybody logs whatever there is to log.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -36,6 +38,8 @@ if __name__ == "__main__":
     others = json.loads(os.environ.pop("HASTY_TIMERS"))
     # Before any other module takes them from there.
     lifecycle.TIMERS = dataclasses.replace(lifecycle.TIMERS, **others)
+    if os.environ.pop("HASTY_DEBUG", ""):
+        logging.getLogger().setLevel(logging.DEBUG)
     if death := os.environ.pop("HASTY_DEATH", ""):
         die_at(*death.split())
     sys.exit(importlib.import_module("jupyter_compute.pool.start").main())

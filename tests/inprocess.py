@@ -58,8 +58,10 @@ class Pool:
         )
         self.changes = Changes()
         self.scheduler.add_plugin(self.changes)
+        await self.scheduler.listen("inproc://", allow_offload=False)
+        inner = next(a for a in self.scheduler.listeners if a.contact_address[:6] == "inproc")
         self.client = await self.exits.enter_async_context(
-            Client(self.scheduler.address, asynchronous=True)
+            Client(inner.contact_address, asynchronous=True)
         )
         return self
 

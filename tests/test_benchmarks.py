@@ -27,13 +27,13 @@ def test_the_comparison_measures_and_leaves_nothing_behind(root, tmp_path):
     assert "trivial round trip" in done.stdout
 
 
-def _figures(root, tmp_path, name, *options):
+def _figures(root, tmp_path, name, *options, patience_s=100):
     figures = tmp_path / "figures.json"
     command = [sys.executable, str(root / "benchmarks" / name), "--json", str(figures), *options]
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=100, cwd=tmp_path
+        command, check=False, capture_output=True, text=True, timeout=patience_s, cwd=tmp_path
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(figures.read_text())
 
 
@@ -50,9 +50,22 @@ def test_packing_is_near_the_bound_and_below_simpler_ways(root, tmp_path):
 @pytest.mark.slow
 def test_a_simulated_day_costs_less_than_with_one_type(root, tmp_path):
     found = _figures(
-        *(root, tmp_path, "simulation.py"),
+        *(root, tmp_path, "day.py"),
         *("--bursts", "1", "--singles", "100", "--largest", "0"),
     )
     assert found["packed, spot"]["usd"] < found["packed"]["usd"] < found["best type"]["usd"]
     assert found["packed, spares"]["usd"] <= found["packed"]["usd"]
     assert all(row["launches_per_run"] < 1 for row in found.values())
+    assert all(row["bound_usd"] < row["usd"] for row in found.values())
+    for name in ("packed", "packed, spot"):
+        assert 0 < found[name]["usd_boot"] + found[name]["usd_empty"] < found[name]["usd"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_pool_survives_a_minute_of_everything(root, tmp_path):
+    found = _figures(root, tmp_path, "soak.py", "--minutes", "1", "--seed", "7", patience_s=480)
+    assert found["violations"] == []
+    assert found["looks"] > 20
+    assert found["work"]["submit: ok"] > 5
+    assert found["machines"] > 2

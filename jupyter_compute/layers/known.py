@@ -48,13 +48,16 @@ class _Fresh:
         self._market = market
         self._offers = offers
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def __call__(self) -> Sequence[Offer]:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._market.refresh, daemon=True)
-            self._thread.start()
+        with self._starting:  # launches and lists ask at the same time
+            thread = self._thread
+            if thread is None or not thread.is_alive():
+                thread = self._thread = threading.Thread(target=self._market.refresh, daemon=True)
+                thread.start()
         known = self._market.known
-        self._thread.join(_PATIENCE_S if known else _FIRST_PATIENCE_S)
+        thread.join(_PATIENCE_S if known else _FIRST_PATIENCE_S)
         rehearsed = self._account.rehearsed
         return (
             [replace(offer, sandbox=True) for offer in self._offers()]

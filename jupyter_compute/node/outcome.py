@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from .. import values
 from ..blobs import Blobs
 from ..culprits import Culprit, find_culprits, summary
+from ..redaction import redacted
 from ..values import Dumped
 from .changes import Inputs
 from .keeping import Keeping
@@ -244,8 +245,9 @@ def failed(
         "type": type(error).__name__,
         "module": type(error).__module__,
         "mro": _ancestry(type(error)),
-        "message": _text(error)[:_MESSAGE],
-        "traceback": trace,
+        # Both are kept and shown elsewhere, too; the notebook gets the exception itself.
+        "message": redacted(_text(error)[:_MESSAGE]),
+        "traceback": redacted(trace),
         "payload": None,
         "blobs": [],
         "notes": [],
@@ -272,8 +274,8 @@ def not_loaded(error: BaseException) -> dict[str, Any]:
     return {
         "outcome": "died",
         "reason": "transfer",
-        "message": f"the inputs cannot be loaded: {type(error).__name__}: {_text(error)}",
-        "stack": _format(error),
+        "message": redacted(f"the inputs cannot be loaded: {type(error).__name__}: {_text(error)}"),
+        "stack": redacted(_format(error)),
     }
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import cast
 
+from ..redaction import VALUES
+
 __all__ = ["credential", "held_back"]
 
 _Text = str | bytes | bytearray
@@ -15,21 +17,6 @@ _LONGEST = 64 * 2**10
 """Longer texts are documents, not credentials."""
 
 _SHALLOW = 100
-
-_VALUES = (
-    ("an AWS access key", r"(?:AKIA|ASIA)[A-Z0-9]{16}"),
-    ("an AWS session token", r"(?:FQoG|FwoG|IQoJ)[A-Za-z0-9/+=]{100,}"),
-    ("a Google API key", r"AIza[\w-]{35}"),
-    ("a GitHub token", r"gh[oprsu]_[A-Za-z0-9]{30,}|github_pat_\w{22,}"),
-    ("a GitLab token", r"glpat-[\w-]{20,}"),
-    ("a Hugging Face token", r"hf_[A-Za-z0-9]{30,}"),
-    ("an API key", r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
-    ("an API key", r"sk-(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{20,}"),
-    ("a Slack token", r"xox[a-z]-[\w-]{10,}"),
-    ("a PyPI token", r"pypi-[\w-]{50,}"),
-    ("a JSON web token", r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*"),
-)
-"""Texts that are a credential from end to end."""
 
 _PARTS = (
     ("a private key", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
@@ -40,7 +27,7 @@ _PARTS = (
 )
 """Texts that hold a credential."""
 
-_VALUE = re.compile("|".join(f"(?P<v{n}>{pattern})" for n, (_, pattern) in enumerate(_VALUES)))
+_VALUE = re.compile("|".join(f"(?P<v{n}>{pattern})" for n, (_, pattern) in enumerate(VALUES)))
 _PART = re.compile("|".join(f"(?P<p{n}>{pattern})" for n, (_, pattern) in enumerate(_PARTS)))
 _AWS_SECRET = re.compile(r"[A-Za-z0-9/+=]{40}")
 _TOKEN = re.compile(r"(?=\S*\d)(?=\S*[A-Za-z])\S{16,}")
@@ -120,7 +107,7 @@ def _of_value(value: _Text) -> str | None:
     found = _VALUE.fullmatch(text) or _PART.search(text)
     if not found or found.lastgroup is None:
         return None
-    table = _VALUES if found.lastgroup.startswith("v") else _PARTS
+    table = VALUES if found.lastgroup.startswith("v") else _PARTS
     return table[int(found.lastgroup[1:])][0]
 
 

@@ -16,6 +16,7 @@ from ..culprits import find_culprits, open_files, to_error
 from ..errors import TransferError
 from ..model import RunSpec
 from ..policy.fit import DEFAULT_MEMORY
+from ..redaction import redacted
 from . import payload, session
 from .code import key_of_function
 from .credentials import held_back
@@ -161,7 +162,7 @@ def _spec(
 ) -> RunSpec:
     layer = session.layer_of(options)
     return RunSpec(
-        name=(options.name or label)[:_LONGEST_NAME],
+        name=redacted(options.name or label)[:_LONGEST_NAME],
         layer=layer,
         cpu=options.cpu,
         memory=options.memory,

@@ -155,6 +155,7 @@ class Journal:
             self._update(db, run_id, record)
             db.execute("UPDATE runs SET ended = ? WHERE id = ?", (now, run_id))
             self._end_attempt(db, run_id, record["attempt"], outcome, usage, now)
+            self._end_others(db, run_id, now)
             remember(db, code, record)
             self.kept.add(record)
         self.endings += 1
@@ -165,10 +166,11 @@ class Journal:
             db.execute("UPDATE runs SET collected = 1 WHERE id = ?", (run_id,))
 
     def unfinished(self) -> Sequence[Unfinished]:
-        """Return the runs that have not ended, oldest first."""
+        """Return the runs that have not ended, oldest first, each with its newest attempt."""
         rows = self._db.execute(
-            "SELECT spec, record, placed, usd_per_hour FROM runs LEFT JOIN attempts "
-            "ON attempts.run = runs.id AND attempts.n = json_extract(record, '$.attempt') "
+            "SELECT spec, json_set(record, '$.attempt', n), placed, usd_per_hour "
+            "FROM runs JOIN attempts ON attempts.run = runs.id "
+            "AND n = (SELECT MAX(n) FROM attempts WHERE run = runs.id) "
             "WHERE runs.ended IS NULL ORDER BY created"
         )
         return [
@@ -280,6 +282,15 @@ class Journal:
             "UPDATE attempts SET ended = ?, outcome = ?, usage = ?"
             " WHERE run = ? AND n = ? AND ended IS NULL",
             (now, outcome, json.dumps(usage), run_id, n),
+        )
+
+    @staticmethod
+    def _end_others(db: sqlite3.Connection, run_id: str, now: float) -> None:
+        """End the lanes of a map that nobody will hear of again."""
+        db.execute(
+            "UPDATE attempts SET ended = ?, outcome = iif(placed IS NULL, 'withdrawn', 'lost')"
+            " WHERE run = ? AND ended IS NULL",
+            (now, run_id),
         )
 
 

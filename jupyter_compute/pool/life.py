@@ -353,7 +353,10 @@ class Life:
         self._finish(run, died("killed", f"{run.machine} did not answer"), "cancelled")
 
     def _explain(self, run: Run, no_machine: str) -> None:
-        reason = no_machine or self._executor.why_waiting(run.attempt_id)
+        if run.spec.map:
+            reason = no_machine or self.maps.why_waiting(run)
+        else:
+            reason = no_machine or self._executor.why_waiting(run.attempt_id)
         self._show(run, "; ".join(filter(None, (reason, self._executor.moving(run.attempt_id)))))
 
     def _show_moving(self, run: Run) -> None:

@@ -159,6 +159,13 @@ class Maps:
         crew.lanes.clear()
         self._end(crew, envelope, "lost" if envelope.get("reason") == "lost" else "failed")
 
+    def why_waiting(self, run: Run) -> str:
+        """Return what a map without a machine waits for."""
+        lanes = self._crews[run.id].lanes
+        if not lanes:
+            return "waiting for its notebook to send items"
+        return next(filter(None, map(self._executor.why_waiting, lanes)), "")
+
     def leave(self, machine_id: str) -> None:
         """Let the lanes on a machine end once they have done what they were given."""
         for crew in self._crews.values():

@@ -20,6 +20,7 @@ from distributed.scheduler import DEFAULT_EXTENSIONS, TaskState, WorkerState
 
 from jupyter_compute.errors import MachineLost
 from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.pool.guard import Guarded
 from jupyter_compute.pool.line import Kind, Line, Place, Rank, Shape
 from jupyter_compute.pool.room import fits, holds, shortage, show, slack, usage
 
@@ -39,7 +40,7 @@ def shape_of(resources: Mapping[str, float] | None) -> Shape:
     return tuple((name, math.floor(amount * _STEPS) / _STEPS) for name, amount in amounts)
 
 
-class FitScheduler(Scheduler):
+class FitScheduler(Guarded):
     """Places tasks by free resources, best fit, and keeps the others in one fair line.
 
     A task goes to the machine on which it leaves the least room, as a share of what the

@@ -26,6 +26,7 @@ from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.elsewhere import Elsewhere
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.fleet import Machine
+from jupyter_compute.pool.guard import refuse_pickles
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
 from jupyter_compute.pool.machines import Machines
@@ -330,6 +331,7 @@ class Service:
 
 def serve(listener: socket.socket, scaler: Scaler) -> None:
     """Run the service on the socket until it ends."""
+    refuse_pickles()
     asyncio.run(_serve(listener, scaler))
 
 

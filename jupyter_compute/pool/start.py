@@ -21,6 +21,7 @@ from jupyter_compute.layers.base import Layer
 from jupyter_compute.layers.local import LocalLayer
 from jupyter_compute.model import SystemClock
 from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.redaction import redacted
 
 __all__ = ["main"]
 
@@ -103,4 +104,11 @@ def _log_to(path: Path) -> None:
     os.fchmod(log, 0o600)
     os.dup2(log, sys.stderr.fileno())
     os.close(log)
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Discreet("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler])
+
+
+class _Discreet(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))

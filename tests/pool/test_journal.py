@@ -62,6 +62,24 @@ def test_what_is_written_is_found_again(path: Path) -> None:
     journal.close()
 
 
+def test_lanes_of_a_map_end_with_it_and_their_numbers_are_not_used_twice(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin("r-a", {"map": True}, _record("r-a"))
+    journal.opens("r-a", 2, 2.0)
+    journal.opens("r-a", 3, 2.0)
+    journal.placed("r-a", 2, "local-1", 2.5, 0.25)
+    journal.close()
+    journal = Journal(path)
+    (left,) = journal.unfinished()
+    assert left.record["attempt"] == 3
+    journal.ended("r-a", _record("r-a", attempt=3, finished=4.0), "ok", {})
+    journal.close()
+    with sqlite3.connect(path) as db:
+        found = db.execute("SELECT n, ended, outcome FROM attempts ORDER BY n").fetchall()
+    db.close()
+    assert found == [(1, 4.0, "withdrawn"), (2, 4.0, "lost"), (3, 4.0, "ok")]
+
+
 def test_the_history_of_code_is_that_of_its_last_runs_on_the_layer(path: Path) -> None:
     journal = Journal(path)
     for number in range(5):

@@ -209,3 +209,12 @@ def test_an_unreadable_journal_is_moved_aside_and_said() -> None:
     assert str(aside) in note
     assert services.submit("1").until(kind="end")["state"] == "done"
     services.stop(service)
+
+
+def test_a_map_says_that_it_waits_for_its_notebook() -> None:
+    process = services.start()
+    run = services.ask("POST", "/v1/runs?follow=0", services.spec("1", map=True)).json["id"]
+    path = f"/v1/runs/{run}"
+    services.wait_until(lambda: "its notebook" in services.ask("GET", path).json["reason"])
+    services.ask("POST", f"{path}/cancel", {"action": "kill"})
+    services.stop(process)

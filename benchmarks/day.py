@@ -1,4 +1,4 @@
-"""Compare policies on a simulated day: ``python benchmarks/simulation.py``.
+"""Compare policies on a simulated day of a team: ``python benchmarks/day.py``.
 
 Runs come for a day, machines take their time to boot, spot machines are taken away, and now and
 then there is no capacity. Compared are
@@ -13,7 +13,11 @@ then there is no capacity. Compared are
 - ``one type``: the same with the cheapest type that holds every ask, which a user may choose.
 
 A run's wait is the time until its (last) start. Idle is the share of the paid CPU time in which
-no run had the CPU.
+no run had the CPU. The *bound* is what no way to pack can beat, even if machines came at once and
+were paid for by the millisecond: the best prices of a CPU and of a byte at which no machine would
+be worth more than it costs (the dual of the packing problem), times what the runs use. Where the
+money goes: *boot* is from the launch of a machine to when it is ready, *empty* while no run is on
+it, and *room* what its runs leave free; the rest is the bound.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from scipy.optimize import linprog
 
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.failures import Failures
@@ -35,6 +42,8 @@ from packing import on_demand, with_spot
 from simulated_day import Chances, Policy, Run, World, demand
 
 _MOST = 1000
+_STEPS = (10, 30, 100, 300, 1000)
+"""Sizes of fleets for which the time to plan is told."""
 _IDLE_S = 300.0
 _ADAPTIVE_S = 3.0
 
@@ -44,11 +53,13 @@ class Packed:
 
     def __init__(self, offers: Sequence[Offer], spot: Spot, spare_s: float | None = None) -> None:
         self._offers = offers
+        self.spot = spot != "never"
         self._allows = Allowance(frozenset({"ec2"}), spot=spot)
         self._failures = Failures()
         self._limits = Limits(machines=_MOST, idle_s=_IDLE_S, spare_s=spare_s)
         self._spare_s = _IDLE_S if spare_s is None else spare_s
         self.slowest_s = 0.0
+        self.looks: dict[int, list[float]] = {}
 
     def look(self, world: World) -> float | None:
         """Do what `scale` says."""
@@ -81,7 +92,10 @@ class Packed:
             quiet_s=now - world.last_arrival,
             failures=self._failures,
         )
-        self.slowest_s = max(self.slowest_s, time.perf_counter() - begun)
+        took_s = time.perf_counter() - begun
+        self.slowest_s = max(self.slowest_s, took_s)
+        step = next((step for step in _STEPS if len(machines) <= step), _STEPS[-1])
+        self.looks.setdefault(step, []).append(took_s)
         for retirement in scaling.retirements:
             world.end(retirement.machine)
         short = sum(world.launch(intent.offers, intent.meant) for intent in scaling.intents)
@@ -139,6 +153,17 @@ def holding_all(runs: Sequence[Run], offers: Sequence[Offer]) -> list[Offer]:
     return sorted((o for o in offers if o.cpu >= cpu and o.memory >= memory), key=order)
 
 
+def bound(runs: Sequence[Run], offers: Sequence[Offer]) -> float:
+    """Return what the runs cost at least, on any machines of these offers."""
+    used = [sum(r.shape[n] * r.took_s for r in runs) for n in (0, 1)]
+    scale_ = (1.0, 1e-9)  # the solver likes numbers of one size
+    held = [(offer.cpu, offer.memory * scale_[1]) for offer in offers]
+    prices = [offer.usd_per_hour or 0.0 for offer in offers]
+    worth = [-used[0], -used[1] * scale_[1]]
+    found = linprog(worth, A_ub=held, b_ub=prices, bounds=[(0, None)] * 2)
+    return float(-found.fun) / 3600
+
+
 def cost_of_sums(runs: Sequence[Run], offer: Offer) -> float:
     """Return what the runs would cost on one type if they filled it like water."""
     cpu_s = sum(run.shape[0] * run.took_s for run in runs)
@@ -168,16 +193,25 @@ def main() -> None:
         "one type": OneType(holding[0], _ADAPTIVE_S),
     }
     print(f"{len(runs)} runs in a day; best type {best.type}, one type {holding[0].type}")
-    print("  policy            cost     mean wait  95 %   idle   launches/run  most  lost  refused")
+    least = {True: bound(runs, with_spot(plain)), False: bound(runs, plain)}
+    print(f"bound: ${least[True]:.2f} with spot machines, ${least[False]:.2f} without")
+    print(
+        "  policy            cost    bound  boot empty room   wait 50 %  95 %   99 %   idle"
+        "  launches/run  most  lost  refused"
+    )
     found = {}
     for name, policy in policies.items():
+        spot = policy.spot if isinstance(policy, Packed) else False
         found[name] = row = _simulate(name, policy, runs, options.seed)
-        print(_line(name, row, found["packed, spot"]))
+        row["bound_usd"] = least[spot]
+        print(_line(name, row), flush=True)
+        if isinstance(policy, Packed):
+            row["looks_ms"] = _looks(policy)
     if options.json:
         options.json.write_text(json.dumps(found))
 
 
-def _simulate(name: str, policy: Policy, runs: Sequence[Run], seed: int) -> dict[str, float]:
+def _simulate(name: str, policy: Policy, runs: Sequence[Run], seed: int) -> dict[str, Any]:
     begun = time.perf_counter()
     world = World(runs, policy, Chances(), seed)
     world.pass_time()
@@ -186,7 +220,11 @@ def _simulate(name: str, policy: Policy, runs: Sequence[Run], seed: int) -> dict
     return {
         "usd": world.usd,
         "wait_mean_s": statistics.mean(world.waited),
+        "wait_50_s": statistics.median(world.waited),
         "wait_95_s": statistics.quantiles(world.waited, n=20)[-1],
+        "wait_99_s": statistics.quantiles(world.waited, n=100)[-1],
+        "usd_boot": world.usd_boot,
+        "usd_empty": world.usd_idle,
         "idle": 1 - world.used_cpu_s / world.paid_cpu_s,
         "launches_per_run": world.launches / len(runs),
         "most_machines": world.most,
@@ -197,13 +235,26 @@ def _simulate(name: str, policy: Policy, runs: Sequence[Run], seed: int) -> dict
     }
 
 
-def _line(name: str, row: dict[str, float], ours: dict[str, float]) -> str:
+def _looks(policy: Packed) -> dict[str, list[float]]:
+    """Return, by the most machines there were, the median and the longest time to plan in ms."""
+    found = {
+        str(step): [1000 * statistics.median(took), 1000 * max(took)]
+        for step, took in sorted(policy.looks.items())
+    }
+    for step, (median, longest) in found.items():
+        print(f"    up to {step:>4} machines: a look takes {median:.0f} ms, {longest:.0f} at most")
+    return found
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    usd, least = row["usd"], row["bound_usd"]
+    shares = [least, row["usd_boot"], row["usd_empty"]]
+    shares.append(usd - sum(shares))
     return (
-        f"  {name:16} ${row['usd']:7.2f} ({row['usd'] / ours['usd']:4.2f})  "
-        f"{row['wait_mean_s']:5.0f} s {row['wait_95_s']:5.0f} s  {row['idle']:5.0%}  "
-        f"{row['launches_per_run']:10.3f}  {row['most_machines']:5.0f} {row['lost']:5.0f} "
-        f"{row['refusals']:6.0f}   (simulated in {row['took_s']:.0f} s, "
-        f"slowest look {row['slowest_look_s'] * 1000:.0f} ms)"
+        f"  {name:16} ${usd:7.2f}  {''.join(f'{share / usd:5.0%} ' for share in shares)}"
+        f"{row['wait_50_s']:7.0f} s {row['wait_95_s']:5.0f} s {row['wait_99_s']:5.0f} s"
+        f"  {row['idle']:5.0%}  {row['launches_per_run']:10.3f}  {row['most_machines']:5.0f}"
+        f" {row['lost']:5.0f} {row['refusals']:6.0f}   (simulated in {row['took_s']:.0f} s)"
     )
 
 
