@@ -13,13 +13,14 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from jupyter_compute.errors import PoolError
+from jupyter_compute.errors import ComputeError, PoolError
 from jupyter_compute.model import Clock, Offer, RunState
 from jupyter_compute.policy import chaos
 from jupyter_compute.policy.cost import price
+from jupyter_compute.policy.fit import Grant
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
 from jupyter_compute.policy.where import where_of
@@ -28,6 +29,7 @@ from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
+from jupyter_compute.pool.showing import Showing
 from jupyter_compute.pool.suspects import Suspects
 
 __all__ = ["Life"]
@@ -73,6 +75,7 @@ class Life:
         self._receipts = receipts
         self._rng = random.Random()
         self._executor: Executor
+        self._showing: Showing
         self._lose: Callable[[str], None]
         self._sacrificed: set[str] = set()
         self._suspects = Suspects(self._queue, clock)
@@ -81,6 +84,7 @@ class Life:
     def attach(self, executor: Executor, lose: Callable[[str], None]) -> None:
         """Set where attempts go, and what kills a machine to rehearse its loss."""
         self._executor, self._lose = executor, lose
+        self._showing = Showing(executor)
         self.maps.attach(executor)
 
     # asked ------------------------------------------------------------------------
@@ -95,8 +99,30 @@ class Life:
         """
         self._journal.begin(run.id, run.spec.to_wire(), run.to_record())
         self._admit(run)
-        run.log.append([*({"kind": "note", "text": n} for n in notes), state_event(run)])
-        self._queue(run)
+        run.log.append([*_notes(notes), state_event(run)])
+        if run.granted:
+            self._queue(run)
+        elif run.spec.map:
+            self.maps.begin(run)
+
+    def grant(self, run: Run, grant: Grant) -> None:
+        """Let a run go on that was taken on before it was known what it is granted."""
+        run.take(grant)
+        run.reason = ""
+        self._write(self._journal.granted, run.id, run.to_record())
+        run.log.append([*_notes(grant.notes), state_event(run)])
+        if run.crew is not None:
+            self.maps.granted(run)
+        else:
+            self._queue(run)
+
+    def refuse(self, run: Run, error: ComputeError) -> None:
+        """End a run that nothing can be granted to."""
+        envelope = died("refused", str(error)) | {"error": error.to_wire()}
+        if run.crew is not None:
+            self.maps.fail(run, envelope)
+        else:
+            self._finish(run, envelope, "failed", str(error))
 
     def cancel(self, run: Run, action: str) -> None:
         """Make the run end. One that has no machine yet ends at once."""
@@ -190,9 +216,9 @@ class Life:
                 continue
             elif run.waits and ((why := no_machine(run)) or now - run.explained >= _REASON_S):
                 run.explained = now
-                self._explain(run, why)
+                self._showing.waiting(run, why)
             elif run.machine_id is not None and not run.spec.map:
-                self._show_moving(run)
+                self._showing.moving(run)
         self.maps.tick()
 
     def fail_waiting(self, layer: str, message: str) -> None:
@@ -217,6 +243,10 @@ class Life:
         self._admit(run)
         if run.cancelled:
             self._finish(run, died("killed", "cancelled"), "cancelled")
+        elif not run.granted:
+            run.log.append([state_event(run)])
+            if run.spec.map:
+                self.maps.begin(run, run.attempt)
         elif run.spec.map:
             note = "the compute service was started again: what was being worked on is rerun"
             run.log.append([{"kind": "note", "text": note}, state_event(run)])
@@ -352,21 +382,6 @@ class Life:
         self._executor.withdraw(run.attempt_id)
         self._finish(run, died("killed", f"{run.machine} did not answer"), "cancelled")
 
-    def _explain(self, run: Run, no_machine: str) -> None:
-        reason = no_machine or self._executor.why_waiting(run.attempt_id)
-        self._show(run, "; ".join(filter(None, (reason, self._executor.moving(run.attempt_id)))))
-
-    def _show_moving(self, run: Run) -> None:
-        """Say what of a run's values is on its way to its machine, or back."""
-        moving = self._executor.moving(run.attempt_id)
-        self._show(run, f"on {run.machine}{'; ' if moving else ''}{moving}")
-
-    def _show(self, run: Run, reason: str) -> None:
-        if reason and reason != run.reason:
-            run.reason = reason
-            if run.log.followers:
-                run.log.append([state_event(run)])
-
     def _later(self, run: Run, delay_s: float, step: Callable[[Run], None]) -> None:
         if run.timer is not None:
             run.timer.cancel()
@@ -378,3 +393,7 @@ class Life:
             step(*values)
         except PoolError:
             logger.exception("a run goes on without its record")
+
+
+def _notes(texts: Iterable[str]) -> list[Event]:
+    return [{"kind": "note", "text": text} for text in texts]

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
+from jupyter_compute.policy.chunks import room_for_lanes
 from jupyter_compute.policy.cost import add, spent
+from jupyter_compute.policy.fit import Grant
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.policy.where import Needs, where_of
 from jupyter_compute.pool.events import EventLog
@@ -70,6 +72,8 @@ class Run:
         What it pays for its share of a machine; 0 while it has none. Lanes have their own.
     paid, usd : float or None
         What the attempts that are over have cost, and all of it when it was last looked at.
+    granted : bool
+        False while its layer is still asked what it offers: `cpu` and `memory` are as asked for.
     """
 
     id: str
@@ -105,6 +109,7 @@ class Run:
     explained: float = float("-inf")
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
     most_lanes: int = 1
+    granted: bool = True
     lane_s: float | None = None
     items: int | None = None
     crew: Crew | None = field(default=None, repr=False)
@@ -122,7 +127,14 @@ class Run:
     @property
     def waits(self) -> bool:
         """Whether it waits for a machine, and not for a pause to end."""
-        return self.machine_id is None and self.timer is None
+        return self.granted and self.machine_id is None and self.timer is None
+
+    def take(self, grant: Grant) -> None:
+        """Take what the layer grants."""
+        self.cpu, self.memory, self.memory_high = grant.cpu, grant.memory, grant.memory_high
+        most = grant.offer.cpu, grant.offer.memory
+        self.most_lanes = room_for_lanes(grant.cpu, grant.memory, *most)
+        self.granted = True
 
     @property
     def blobs(self) -> set[str]:
@@ -246,6 +258,7 @@ class Run:
             "paid": self.paid,
             "cancelled": self.cancelled,
             "most_lanes": self.most_lanes,
+            "granted": self.granted,
         }
         return {**self.to_wire(), "replay": replay}
 
@@ -279,6 +292,7 @@ class Run:
             memory_peak=record["memory_peak"],
             cancelled=replay["cancelled"],
             most_lanes=replay.get("most_lanes", 1),
+            granted=replay.get("granted", True),
         )
 
 

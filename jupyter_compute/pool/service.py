@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -18,7 +19,6 @@ from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
-from jupyter_compute.policy.fit import Grant, Oversize, fit
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
@@ -26,6 +26,7 @@ from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.elsewhere import Elsewhere
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.fleet import Machine
+from jupyter_compute.pool.granting import Granting
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
 from jupyter_compute.pool.machines import Machines
@@ -45,6 +46,9 @@ __all__ = ["Service", "serve"]
 logger = logging.getLogger(__name__)
 
 _CANCEL_S = 5.0
+
+_PLAN_S = 8.0
+"""A plan is shown with the prices that are known by then: whoever asked for it looks at it."""
 
 
 class Service:
@@ -67,6 +71,7 @@ class Service:
         self._telemetry = Telemetry()
         self._receipts = Receipts(self._journal, clock, scaler.offering.of)
         self._life = Life(self._journal, clock, abandoned_s, self._run_ended, self._receipts)
+        self._granting = Granting(scaler.offering, self._life)
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
@@ -107,6 +112,9 @@ class Service:
         count = self.runs.replay()
         if count:
             logger.warning("%d unfinished runs were taken on again", count)
+        for run in list(self._life.active.values()):
+            if not run.granted:
+                self._granting.later(run)
         self._server.add_socket(listener)
         looking = loop.create_task(self._scaler.run(self._tick))
         await self._stopping.wait()
@@ -115,6 +123,7 @@ class Service:
 
     async def _close(self) -> None:
         self._close_door()
+        self._granting.close()
         await self._end_cancelled()
         self._life.close()
         self.transfers.close()
@@ -143,31 +152,32 @@ class Service:
 
     # for the API ------------------------------------------------------------------
 
-    async def hear(self, layer: str) -> None:
-        """Learn what a layer offers, before an ask for it is looked at.
+    async def submit(self, spec: RunSpec) -> Run:
+        """Take on a run; what its layer grants it may turn out later.
 
         Raises
         ------
         AskError
-            If there is no such layer, or it cannot be used as configured.
+            If its layer is known not to have what it asks for.
         """
-        await self._scaler.offering.hear(layer)
-
-    def submit(self, spec: RunSpec) -> Run:
-        """Take on a run."""
-        grant = self._grant(spec_ask(spec))
+        grant = await self._granting.soon(spec_ask(spec))
         self.stored.check(spec.kept)
         # Whoever rehearses a failure wants to see it.
         recorded = None if spec.chaos else self.stored.recall(spec.cache)
         if recorded is not None:
             return self.runs.recall(spec, grant, recorded)
         run = self.runs.submit(spec, grant)
-        self._scaler.expect(run.needs(run.memory))
+        if grant is None:
+            self._granting.later(run)
+        else:
+            self._scaler.expect(run.needs(run.memory))
         return run
 
-    def plan(self, ask: Ask) -> Mapping[str, Any]:
+    async def plan(self, ask: Ask) -> Mapping[str, Any]:
         """Return where the ask would run and what it would be granted."""
-        grant = self._grant(ask)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._granting.hear(ask), _PLAN_S)
+        grant = self._granting.grant(ask)
         return {
             "layer": grant.offer.layer,
             "machine": grant.offer.label,
@@ -279,12 +289,6 @@ class Service:
         return self._life.maps if self._life.maps.owns(attempt) else self._life
 
     # inside -----------------------------------------------------------------------
-
-    def _grant(self, ask: Ask) -> Grant:
-        oversize: Oversize = "refuse"
-        if ask.layer == "local":
-            oversize = settings.get("layers.local.oversize")
-        return fit(ask, self._scaler.offering.permitted(ask), oversize)
 
     def _open_stored(self) -> Stored:
         max_bytes = ask.parse_memory(settings.get("cache.max-bytes"), "cache.max-bytes")
