@@ -121,11 +121,14 @@ class Refusal:
         configuration is wrong.
     message : str
         One sentence for the user, with what to do about it.
+    limit : int or None
+        The CPUs of such machines that the account may have, if it is that, and known.
     """
 
     offer: Offer | None
     kind: Literal["capacity", "quota", "throttled", "permission", "credentials", "invalid"]
     message: str
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ shutdown -h +{minutes}
 
 _CONTAINER = """\
 {variables}
-{install}exec timeout {seconds} jupyter-compute-node
+# A notice is for the node alone, not for what runs there; some images have a simpler timeout.
+alone=$(timeout --foreground 1 true 2>/dev/null && echo --foreground)
+{install}exec timeout $alone {seconds} jupyter-compute-node
 """
 
 _INSTALL = """\

@@ -34,6 +34,8 @@ class Machine:
         For one that starts: whom for (`policy.steps.Machine`).
     why : str
         Why this offer was chosen.
+    noticed : bool
+        Whether the cloud has said that it takes it back.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Machine:
     launch: str = ""
     meant: Meant = ()
     why: str = ""
+    noticed: bool = False
 
     @property
     def label(self) -> str:

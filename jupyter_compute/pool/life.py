@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_compute.errors import ComputeError, PoolError
@@ -28,7 +28,15 @@ from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
-from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
+from jupyter_compute.pool.record import (
+    Run,
+    died,
+    end_event,
+    notes_of,
+    outcome_of,
+    sample_event,
+    state_event,
+)
 from jupyter_compute.pool.showing import Showing
 from jupyter_compute.pool.suspects import Suspects
 
@@ -77,14 +85,14 @@ class Life:
         self._executor: Executor
         self._showing: Showing
         self._lose: Callable[[str], None]
-        self._sacrificed: set[str] = set()
+        self._spared: dict[str, str] = {}
+        """Machines whose loss is no run's fault, and how they are lost."""
         self._suspects = Suspects(self._queue, clock)
         self.maps = Maps(journal, clock, self._finish, self._rehearse)
 
     def attach(self, executor: Executor, lose: Callable[[str], None]) -> None:
         """Set where attempts go, and what kills a machine to rehearse its loss."""
-        self._executor, self._lose = executor, lose
-        self._showing = Showing(executor)
+        self._executor, self._lose, self._showing = executor, lose, Showing(executor)
         self.maps.attach(executor)
 
     # asked ------------------------------------------------------------------------
@@ -99,7 +107,7 @@ class Life:
         """
         self._journal.begin(run.id, run.spec.to_wire(), run.to_record())
         self._admit(run)
-        run.log.append([*_notes(notes), state_event(run)])
+        run.log.append([*notes_of(notes), state_event(run)])
         if run.granted:
             self._queue(run)
         elif run.spec.map:
@@ -110,7 +118,7 @@ class Life:
         run.take(grant)
         run.reason = ""
         self._write(self._journal.granted, run.id, run.to_record())
-        run.log.append([*_notes(grant.notes), state_event(run)])
+        run.log.append([*notes_of(grant.notes), state_event(run)])
         if run.crew is not None:
             self.maps.granted(run)
         else:
@@ -175,22 +183,24 @@ class Life:
         if run is None:
             return
         if machine_lost:
-            envelope = died("lost", f"the machine {run.machine} was lost")
+            how = self._spared.get(run.machine_id or "", "")
+            envelope = died("lost", run.loss(self._clock.now(), how))
         else:
             envelope = died("start", message or "the machine did not report how it ended")
         young = self._clock.now() - (run.attempt_started or float("inf")) < SUSPICIOUS_S
-        suspect = machine_lost and young and run.machine_id not in self._sacrificed
+        suspect = machine_lost and young and run.machine_id not in self._spared
         self._attempt_over(run, envelope, suspect=suspect)
+
+    def spare(self, machine_id: str, how: str = "") -> None:
+        """Blame no run for the end of a machine, which is known before."""
+        self._spared[machine_id] = how
 
     def sampled(self, attempt: str, used: Mapping[str, Any]) -> None:
         """Take note of what an attempt uses now, and show it to its followers."""
         run = self._current(attempt)
         if run is None:
             return
-        run.cpu_used, run.memory_used = used["cpu_used"], used["memory_used"]
-        run.memory_peak = max(run.memory_peak or 0, used["memory_peak"] or 0) or None
-        if run.cpu_used is not None:
-            run.cpu_peak = max(run.cpu_peak or 0.0, run.cpu_used)
+        run.use(used)
         run.log.show(sample_event(run, used, self._clock.now()))
 
     # once a second, and at both ends of the service -------------------------------
@@ -224,11 +234,10 @@ class Life:
     def fail_waiting(self, layer: str, message: str) -> None:
         """End every run that waits for a machine of the layer, as none can be started."""
         for run in list(self.active.values()):
-            if not run.waits or where_of(run.spec).layers != (layer,):
-                continue
-            if run.spec.map:
+            mine = run.waits and where_of(run.spec).layers == (layer,)
+            if mine and run.spec.map:
                 self.maps.fail(run, died("start", message))
-            else:
+            elif mine:
                 self._executor.withdraw(run.attempt_id)
                 self._attempt_over(run, died("start", message))
 
@@ -304,7 +313,7 @@ class Life:
         """Kill the machine of the run, which asked for that."""
         run.timer = None
         assert run.machine_id is not None
-        self._sacrificed.add(run.machine_id)
+        self.spare(run.machine_id)
         for other in self.active.values():
             if other.machine_id == run.machine_id:
                 whose = "" if other is run else f", for {run.id}"
@@ -318,7 +327,8 @@ class Life:
             return
         if envelope.get("reason") in ("interrupted", "killed"):
             # Nobody here asked for it: the machine is going away, and says so last.
-            envelope |= {"reason": "lost", "message": f"the machine {run.machine} ended"}
+            how = self._spared.get(run.machine_id or "") or "ended"
+            envelope |= {"reason": "lost", "message": run.loss(self._clock.now(), how)}
         decision = decide(
             envelope,
             run.spec.retry,
@@ -366,14 +376,8 @@ class Life:
         run.cpu_used = run.memory_used = None
         run.receipt = self._receipts.make(run)
         del self.active[run.id]
-        ended = (
-            run.id,
-            run.to_record(),
-            outcome_of(envelope),
-            usage,
-            "" if run.spec.chaos else run.spec.code,
-        )
-        self._write(self._journal.ended, *ended)
+        code = "" if run.spec.chaos else run.spec.code
+        self._write(self._journal.ended, run.id, run.to_record(), outcome_of(envelope), usage, code)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
 
@@ -393,7 +397,3 @@ class Life:
             step(*values)
         except PoolError:
             logger.exception("a run goes on without its record")
-
-
-def _notes(texts: Iterable[str]) -> list[Event]:
-    return [{"kind": "note", "text": text} for text in texts]

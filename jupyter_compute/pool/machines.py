@@ -24,6 +24,9 @@ class Drainer(Protocol):
     def drain(self, machine: str) -> None:
         """Give no new attempt to the machine."""
 
+    def dismiss(self, machine: str) -> None:
+        """Let the machine go."""
+
 
 class Machines:
     """The machines of the pool, and the runs on them.
@@ -58,6 +61,7 @@ class Machines:
         self._ends = ends
         self._drainer: Drainer
         self._busy_until: dict[str, float] = {}
+        self._lost: dict[str, list[str]] = {}
 
     def attach(self, drainer: Drainer) -> None:
         """Set who gives runs to machines."""
@@ -104,6 +108,8 @@ class Machines:
         for machine in self._scaler.machines.values():
             if machine.state == "draining" and machine.id not in counts:
                 self._scaler.end(machine.id)
+                if machine.noticed:
+                    self._drainer.dismiss(machine.id)
         self._busy_until = {
             name: at for name, at in self._busy_until.items() if name in self._scaler.machines
         }
@@ -134,10 +140,25 @@ class Machines:
     def noticed(self, machine_id: str, at: float) -> None:
         """Tell the runs on a machine that it will be taken away at this UTC second."""
         left_s = max(0, round(at - self._clock.now()))
-        text = f"the spot machine is reclaimed in {left_s} s: what has not ended then is rerun"
+        text = "spot machine is being reclaimed, moving: "
+        text += f"what has not ended in {left_s} s is rerun elsewhere"
+        self._leave(machine_id)
         for run in self._active.values():
             if machine_id in machines_of(run):
                 run.log.append([{"kind": "note", "text": text}])
+
+    def learnt(self, machine: Machine, why: str) -> None:
+        """Tell the runs that were on a lost machine what has become of it."""
+        for run_id in self._lost.pop(machine.id, ()):
+            if (run := self._active.get(run_id)) is not None:
+                run.log.append([{"kind": "note", "text": f"{machine.label}: {why}"}])
+
+    def left(self, machine_id: str) -> None:
+        """Note whose attempts a machine takes with it."""
+        on = [run.id for run in self._active.values() if machine_id in machines_of(run)]
+        machine = self._scaler.machines.get(machine_id)
+        if on and machine is not None and machine.state != "ending":
+            self._lost[machine_id] = on
 
     def _idle_s(self, machine: Machine, runs: int) -> float | None:
         """Return for how long nothing has run on it; None while it starts or ends."""

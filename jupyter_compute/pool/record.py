@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jupyter_compute.ask import format_time
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
 from jupyter_compute.policy.chunks import room_for_lanes
 from jupyter_compute.policy.cost import add, spent
@@ -25,6 +26,7 @@ __all__ = [
     "died",
     "end_event",
     "new_id",
+    "notes_of",
     "outcome_of",
     "public",
     "sample_event",
@@ -166,6 +168,19 @@ class Run:
             "recorded": bool(spec.cache),
             "chaos": spec.chaos if self.attempt == 1 else "",
         }
+
+    def loss(self, now: float, how: str = "") -> str:
+        """Return that its machine is gone, after how long, and how if that is known."""
+        began = self.attempt_started
+        ran = "" if began is None else f" after {format_time(max(0.0, now - began))}"
+        return f"machine lost{ran}: {self.machine}{how and ' '}{how}"
+
+    def use(self, used: Mapping[str, Any]) -> None:
+        """Take note of what its attempt uses now."""
+        self.cpu_used, self.memory_used = used["cpu_used"], used["memory_used"]
+        self.memory_peak = max(self.memory_peak or 0, used["memory_peak"] or 0) or None
+        if self.cpu_used is not None:
+            self.cpu_peak = max(self.cpu_peak or 0.0, self.cpu_used)
 
     def look_at_cost(self, now: float) -> None:
         """Bring `usd` up to date."""
@@ -313,6 +328,11 @@ def state_event(run: Run) -> dict[str, Any]:
         "cpu": run.cpu,
         "memory": run.memory,
     }
+
+
+def notes_of(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the events that tell these."""
+    return [{"kind": "note", "text": text} for text in texts]
 
 
 def sample_event(run: Run, used: Mapping[str, Any], now: float) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class Service:
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
+        scaler.learnt = self.machines.learnt
         self._elsewhere.attach(self._engine, self.machines, self._journal.launches)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self.state = State(
@@ -109,6 +110,7 @@ class Service:
             logger.warning("%s", note)
         await self._engine.open()
         self._scaler.open(self._engine.invite, self._engine.demand, self._life.fail_waiting)
+        self.rehearsal.resume()
         count = self.runs.replay()
         if count:
             logger.warning("%d unfinished runs were taken on again", count)
@@ -237,6 +239,7 @@ class Service:
         for run in active:
             self.runs.cancel(run.id, "kill")
         self._told_to_stop = True
+        self.rehearsal.forget()
         self._close_door()
         asyncio.get_running_loop().call_soon(self._stopping.set)
 
@@ -272,6 +275,7 @@ class Service:
     def noticed(self, machine: str, at: float) -> None:
         """Give no new run to a machine that will be taken away, and tell those on it."""
         self._elsewhere.noticed(machine)
+        self._life.spare(machine, "was reclaimed")
         self.machines.noticed(machine, at)
 
     def joined(self, machine: str) -> None:
@@ -282,6 +286,7 @@ class Service:
     def left(self, machine: str) -> None:
         """Pass on that a machine's connection is gone."""
         self._telemetry.forget_machine(machine)
+        self.machines.left(machine)
         self._scaler.left(machine)
 
     def _of(self, attempt: str) -> Life | Maps:

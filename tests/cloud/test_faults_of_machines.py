@@ -98,7 +98,8 @@ def test_a_spot_machine_with_notice_gets_no_more_runs(hasty: Cloud, tmp_path: Pa
     first.until(state="running")
     (machine,) = hasty.alive()
     hasty.sandbox.ask("notice", machine=machine["id"])
-    assert "the spot machine is reclaimed in 1" in first.until(kind="note")["text"]
+    said = "spot machine is being reclaimed, moving: what has not ended in 1"
+    assert said in first.until(kind="note")["text"]
     second = hasty.submit("1", **spot)
     assert second.until(kind="end")["state"] == "done"
     assert len(hasty.alive()) == 2
