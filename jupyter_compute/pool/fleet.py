@@ -36,6 +36,8 @@ class Machine:
         Why this offer was chosen.
     noticed : bool
         Whether the cloud has said that it takes it back.
+    lost : bool
+        Whether its connection was lost, and nobody here had ended it.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Machine:
     meant: Meant = ()
     why: str = ""
     noticed: bool = False
+    lost: bool = False
 
     @property
     def label(self) -> str:

@@ -125,6 +125,7 @@ class Scaler:
         """The scheduler has lost a machine's connection. It is ended, and replaced on demand."""
         machine = self.machines.get(machine_id)
         if machine is not None:
+            machine.lost = machine.state != "ending"
             machine.state = "ending"
             self.wake()
 
@@ -327,7 +328,7 @@ class Scaler:
     def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> str:
         """Return why the machine has failed to start, if it has."""
         gone = found is None or found.state == "gone"
-        if gone and found and found.why:
+        if gone and found and found.why and (machine.lost or machine.state != "ending"):
             self.learnt(machine, found.why)
         if machine.state == "starting":
             if gone:

@@ -286,7 +286,6 @@ class Service:
     def left(self, machine: str) -> None:
         """Pass on that a machine's connection is gone."""
         self._telemetry.forget_machine(machine)
-        self.machines.left(machine)
         self._scaler.left(machine)
 
     def _of(self, attempt: str) -> Life | Maps:
