@@ -103,10 +103,7 @@ class Ordering:
         if not demands and not machines:
             self._whys = {}
             return Scaling()
-        self._cpus = {}
-        for machine in machines:
-            kind = machine.offer.layer, machine.offer.spot
-            self._cpus[kind] = self._cpus.get(kind, 0.0) + machine.offer.cpu
+        self._cpus = _cpus(machines)
         names = {one.needs.where.layer for one in waiting}
         self._meet(layer for one in waiting for layer in one.needs.where.layers)
         for name in names:
@@ -218,3 +215,12 @@ class Ordering:
         final = [refusal for refusal in answer.refused if refusal.kind in _FINAL]
         if final and not answer.machines:
             self._give_up(layer, final[-1].message)
+
+
+def _cpus(machines: Sequence[steps.Machine]) -> dict[tuple[str, bool], float]:
+    """Return the CPUs of all machines, by layer and whether spot."""
+    found: dict[tuple[str, bool], float] = {}
+    for offer in [machine.offer for machine in machines]:
+        kind = offer.layer, offer.spot
+        found[kind] = found.get(kind, 0.0) + offer.cpu
+    return found

@@ -92,6 +92,27 @@ def test_a_machine_at_the_address_of_one_that_is_gone_is_another_machine(
     assert [machine["id"] for machine in stopped.alive()] == [second["id"]]
 
 
+def test_one_that_is_frozen_is_replaced_and_nothing_is_taken_from_it_when_it_wakes(
+    stopped: Cloud, tmp_path: Path
+) -> None:
+    stopped.begin({**TIMERS, "lost_machine_s": 3.0})
+    stream = stopped.submit(until_second(tmp_path / "runs") + "path.read_text()", **LONE)
+    stream.until(state="running")
+    (frozen,) = stopped.alive()
+    stopped.sandbox.ask("freeze", machine=frozen["id"])
+    stopped.sandbox.ask("fault", action="TerminateInstances", code="InternalError")
+    over = stream.until(kind="attempt")
+    assert (over["outcome"], over["n"]) == ("lost", 1)
+    assert over["message"].startswith("machine lost after ")
+    end = stream.until(kind="end")
+    assert (end["state"], end["receipt"]["attempts"]) == ("done", 2)
+    stopped.sandbox.ask("thaw", machine=frozen["id"])
+    stopped.sandbox.wait_for(frozen["id"], "terminated", 60)
+    assert len([event for event in stream.events if event["kind"] == "end"]) == 1
+    stopped.sandbox.ask("clear")
+    wait(lambda: frozen["id"] not in elsewhere(stopped), 30)
+
+
 def test_machines_end_by_themselves_while_the_computer_sleeps(
     stopped: Cloud, tmp_path: Path
 ) -> None:
