@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -62,7 +63,14 @@ def borrowed(name: str) -> Any:
     """Return a setting of dask-cloudprovider, e.g. ``ec2.vpc``; None unless somebody set it."""
     import dask.config
 
-    value = dask.config.get(f"cloudprovider.{name}", None)
+    key = f"cloudprovider.{name}"
+    value = dask.config.get(key, None)
+    loaded = sys.modules.get("dask_cloudprovider.config")
+    if loaded is not None and value == dask.config.get(
+        name, None, config=loaded.defaults["cloudprovider"]
+    ):
+        # Loaded for another layer, it has brought its defaults along.
+        value = dask.config.get(key, None, config=dask.config.collect(dask.config.paths))
     return None if value in ("", [], {}) else value
 
 
@@ -202,10 +210,15 @@ class Account:
             raise
         return ""
 
-    def out_of_reach(self) -> str:
+    def out_of_reach(self, machines: str = "machines of AWS") -> str:
         """Return why machines could not reach the pool, or nothing if they might.
 
         A machine that never joins is paid for, so this is said before one is started.
+
+        Parameters
+        ----------
+        machines : str
+            Which ones.
         """
         host = hosts.scheduler_host()
         if not hosts.is_ours(host):
@@ -213,7 +226,7 @@ class Account:
         if self.rehearsed or not hosts.is_loopback(host):
             return ""
         return (
-            f"machines of AWS cannot reach this computer at {host}: set scheduler-host to its "
+            f"{machines} cannot reach this computer at {host}: set scheduler-host to its "
             "address in their network (docs/aws.md says where that works)"
         )
 

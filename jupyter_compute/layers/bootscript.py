@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from typing import Any
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Boot
@@ -68,8 +69,8 @@ open(path, "wb").write(body)
 """
 
 
-def user_data(boot: Boot, offer: Offer, archive: Archive | None = None) -> str:
-    """Return the script that EC2 runs on a machine at its first start.
+def user_data(boot: Boot, offer: Offer, archive: Archive | None = None, machine: str = "") -> str:
+    """Return the script that a VM runs at its first start.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ def user_data(boot: Boot, offer: Offer, archive: Archive | None = None) -> str:
     offer : Offer
     archive : Archive, optional
         What a machine installs that has no ``jupyter-compute-node``.
+    machine : str
+        Its id, if it has one before it is there; else it asks its cloud.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def user_data(boot: Boot, offer: Offer, archive: Archive | None = None) -> str:
     """
     minutes = math.ceil(boot.lifetime_s / 60)
     text = _MACHINE.format(
-        minutes=minutes, variables=_variables(boot, offer), install=_install(archive)
+        minutes=minutes, variables=_variables(boot, offer, machine), install=_install(archive)
     )
     if len(text.encode()) > _MOST_USER_DATA:
         raise PoolError(
@@ -122,8 +125,8 @@ def command(boot: Boot, offer: Offer, archive: Archive | None = None) -> list[st
     return ["/bin/sh", "-c", text]
 
 
-def _variables(boot: Boot, offer: Offer) -> str:
-    told = {
+def _variables(boot: Boot, offer: Offer, machine: str = "") -> str:
+    told: dict[str, Any] = {
         "url": boot.url,
         "authority": boot.authority,
         "token": boot.token,
@@ -132,6 +135,9 @@ def _variables(boot: Boot, offer: Offer) -> str:
         "gpu": offer.gpu,
         "spot": offer.spot,
     }
+    if machine:
+        # Nobody but AWS tells that a machine will be taken away.
+        told |= {"machine": machine, "spot": False}
     return f"export JUPYTER_COMPUTE_BOOT={shlex.quote(json.dumps(told))}"
 
 

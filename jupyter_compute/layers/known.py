@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from jupyter_compute.layers import vmsettings
 from jupyter_compute.layers.aws import Account
 from jupyter_compute.layers.base import Layer
+from jupyter_compute.layers.cloudprovider import CloudproviderLayer
 from jupyter_compute.layers.ec2 import EC2Layer
 from jupyter_compute.layers.fargate import FargateLayer
 from jupyter_compute.layers.market import Market
 from jupyter_compute.model import Offer
+from jupyter_compute.policy.where import GROUPS
 
 __all__ = ["others"]
 
@@ -25,10 +28,13 @@ def others() -> dict[str, Layer]:
     market = Market(account)
     ec2 = _Fresh(account, market, market.ec2_offers, market.price_ec2)
     fargate = _Fresh(account, market, market.fargate_offers, market.price_fargate)
-    return {
+    found: dict[str, Layer] = {
         "ec2": EC2Layer(account, ec2, prices=ec2),
         "fargate": FargateLayer(account, fargate, prices=fargate),
     }
+    for name in vmsettings.configured({"local", *GROUPS, *found}):
+        found[name] = CloudproviderLayer(name, account)
+    return found
 
 
 class _Fresh:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 __all__ = ["TIMERS", "Timers"]
 
-_FIRST_SWEEPS = 20
-
 
 @dataclass(frozen=True, slots=True)
 class Timers:
@@ -65,7 +63,7 @@ class Timers:
         Pause between two questions whether a spot machine will be taken away: AWS tells two
         minutes before, and recommends to ask every five seconds.
     ec2_launch_deadline_s, fargate_launch_deadline_s : float
-        The same for machines of these layers. A stock image boots and installs in one to two
+        The same for machines of these layers, the first for VMs of other clouds too. A stock image boots and installs in one to two
         minutes, a task pulls its image in less; what takes longer hangs, and is paid for.
     launch_call_s : float
         A call that launches machines has answered by then, or is taken for lost and repeated.
@@ -157,22 +155,10 @@ class Timers:
     interrupt_s: float = 5.0
     terminate_s: float = 2.0
 
-    def launch_deadline(self, layer: str) -> float:
-        """Return how long a machine of the layer may take until it has joined."""
-        if layer == "ec2":
-            return self.ec2_launch_deadline_s
-        if layer == "fargate":
-            return self.fargate_launch_deadline_s
-        return self.launch_deadline_s
-
-    def sweep_pause(self, done: int) -> float:
-        """Return the pause after so many searches for strays."""
-        return self.sweep_first_s if done < _FIRST_SWEEPS else self.sweep_s
-
     def launch_limit_s(self, layer: str) -> float:
         """Return for how long a machine of the layer may take to join."""
-        limits = {"ec2": self.ec2_launch_deadline_s, "fargate": self.fargate_launch_deadline_s}
-        return limits.get(layer, self.launch_deadline_s)
+        limits = {"local": self.launch_deadline_s, "fargate": self.fargate_launch_deadline_s}
+        return limits.get(layer, self.ec2_launch_deadline_s)
 
 
 TIMERS = Timers()
