@@ -21,6 +21,7 @@ __all__ = [
     "data_dir",
     "journal",
     "private_directory",
+    "rehearsal",
     "rotate_service_log",
     "run_dir",
     "runtime_dir",
@@ -96,6 +97,11 @@ def rotate_service_log() -> None:
     log = service_log()
     if log.exists() and log.stat().st_size > _LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
+
+
+def rehearsal() -> Path:
+    """Return where the service notes which sandbox it uses, for one that comes after it."""
+    return runtime_dir() / "rehearsal.json"
 
 
 def data_dir() -> Path:

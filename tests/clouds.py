@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import services
 from homes import Home
+from jupyter_compute import places
 from jupyter_compute.layers import setup
 from sandboxes import Sandbox, wait
 
@@ -62,15 +64,21 @@ class Cloud:
         yield
         self.stop()
 
-    def begin(self, timers: Mapping[str, Any], death: str = "") -> None:
-        """Start a pool with other timers, in the place of one that is gone."""
+    def begin(self, timers: Mapping[str, Any], death: str = "", *, heard: bool = True) -> None:
+        """Start a pool with other timers, in the place of one that is gone.
+
+        If it has heard nothing of its layers, what was once asked of AWS is forgotten too.
+        """
         variables = {"HASTY_TIMERS": json.dumps(timers), "HASTY_DEATH": death}
         if not self._is_set_up:
             with self.sandbox.entered():
                 setup.run(yes=True, quiet=True)
             self._is_set_up = True
+        if not heard:
+            shutil.rmtree(places.data_dir() / "prices", ignore_errors=True)
         self.service = services.start(HASTY, **variables, **self.sandbox.environment)
-        services.ask("GET", "/v1/layers")
+        if heard:
+            services.ask("GET", "/v1/layers")
 
     def stop(self) -> None:
         """Stop the pool with whatever is in it, and end all machines of the sandbox."""

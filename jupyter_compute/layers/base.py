@@ -26,6 +26,8 @@ __all__ = [
     "Launched",
     "Layer",
     "Machine",
+    "Prices",
+    "Pricing",
     "Refusal",
     "Rehearsing",
     "Relay",
@@ -163,11 +165,14 @@ class Refusal:
         configuration is wrong.
     message : str
         One sentence for the user, with what to do about it.
+    limit : int or None
+        The CPUs of such machines that the account may have, if it is that, and known.
     """
 
     offer: Offer | None
     kind: Literal["capacity", "quota", "throttled", "permission", "credentials", "invalid"]
     message: str
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +270,24 @@ class Explaining(Protocol):
 
     def console(self, machine_id: str, lines: int = 5) -> str:
         """Return the last lines that the machine wrote; nothing if they cannot be had."""
+
+
+class Prices(Protocol):
+    """Prices that are learnt in the background, and sooner if somebody waits for some of them."""
+
+    @property
+    def asking(self) -> bool:
+        """Whether others will be known soon, so that the offers are worth another look."""
+
+    def price(self, types: Sequence[str]) -> None:
+        """Learn the prices of these machine types, as far as nothing is known of them."""
+
+
+@runtime_checkable
+class Pricing(Protocol):
+    """A layer whose prices may come later than its offers."""
+
+    prices: Prices | None
 
 
 @runtime_checkable

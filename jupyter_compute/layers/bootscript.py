@@ -40,7 +40,9 @@ shutdown -h +{minutes}
 
 _CONTAINER = """\
 {variables}
-{install}exec timeout {seconds} {node}
+# A notice is for the node alone, not for what runs there; some images have a simpler timeout.
+alone=$(timeout --foreground 1 true 2>/dev/null && echo --foreground)
+{install}exec timeout $alone {seconds} {node}
 """
 
 _RELAY = """\

@@ -18,7 +18,16 @@ from jupyter_compute import ask, settings
 from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, ROLE_TAG, Account, borrowed, tags
-from jupyter_compute.layers.base import Address, Boot, Launch, Launched, Machine, Relay, Store
+from jupyter_compute.layers.base import (
+    Address,
+    Boot,
+    Launch,
+    Launched,
+    Machine,
+    Prices,
+    Relay,
+    Store,
+)
 from jupyter_compute.layers.images import Image, architecture, find_image
 from jupyter_compute.layers.instances import Instances
 from jupyter_compute.layers.launching import Launches
@@ -53,6 +62,8 @@ class EC2Layer:
         Monotonic seconds.
     stock : Stock, optional
         What machines install that start from an image without ``jupyter-compute-node``.
+    prices : Prices, optional
+        Where the prices of the offers are from.
     """
 
     name = "ec2"
@@ -63,7 +74,9 @@ class EC2Layer:
         offers: Callable[[], Sequence[Offer]],
         clock: Callable[[], float] = time.monotonic,
         stock: Stock | None = None,
+        prices: Prices | None = None,
     ) -> None:
+        self.prices = prices
         self._account = account
         self._stock = stock or Stock(account)
         self._offers = offers

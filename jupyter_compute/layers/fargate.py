@@ -15,7 +15,7 @@ from jupyter_compute import settings
 from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import NAME, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Prices, Store
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.network import Network, find_network, make_group
@@ -52,6 +52,8 @@ class FargateLayer:
         Monotonic seconds.
     stock : Stock, optional
         What containers install whose image has no ``jupyter-compute-node``.
+    prices : Prices, optional
+        Where the prices of the offers are from.
     """
 
     name = "fargate"
@@ -62,7 +64,9 @@ class FargateLayer:
         offers: Callable[[], Sequence[Offer]],
         clock: Callable[[], float] = time.monotonic,
         stock: Stock | None = None,
+        prices: Prices | None = None,
     ) -> None:
+        self.prices = prices
         self._account = account
         self._stock = stock or Stock(account)
         self._offers = offers

@@ -21,17 +21,16 @@ __all__ = ["others"]
 _PATIENCE_S = 0.7
 """For so long an ask waits for prices of today; then it is answered with those that are known."""
 
-_FIRST_PATIENCE_S = 4.0
-"""The first ask of all would know no spot prices otherwise, and pay three times as much."""
-
 
 def others() -> dict[str, Layer]:
     """Return every layer but `local`, by its name. Nothing is asked of anybody until one is used."""
     account = Account()
     market = Market(account)
+    ec2 = _Fresh(account, market, market.ec2_offers, market.price_ec2)
+    fargate = _Fresh(account, market, market.fargate_offers, market.price_fargate)
     found: dict[str, Layer] = {
-        "ec2": EC2Layer(account, _Fresh(account, market, market.ec2_offers)),
-        "fargate": FargateLayer(account, _Fresh(account, market, market.fargate_offers)),
+        "ec2": EC2Layer(account, ec2, prices=ec2),
+        "fargate": FargateLayer(account, fargate, prices=fargate),
     }
     for name in vmsettings.configured({"local", *GROUPS, *found}):
         found[name] = CloudproviderLayer(name, account)
@@ -42,8 +41,13 @@ class _Fresh:
     """Offers that are brought up to date in the background."""
 
     def __init__(
-        self, account: Account, market: Market, offers: Callable[[], Sequence[Offer]]
+        self,
+        account: Account,
+        market: Market,
+        offers: Callable[[], Sequence[Offer]],
+        price: Callable[[Sequence[str]], None],
     ) -> None:
+        self.price = price
         self._account = account
         self._market = market
         self._offers = offers
@@ -56,11 +60,15 @@ class _Fresh:
             if thread is None or not thread.is_alive():
                 thread = self._thread = threading.Thread(target=self._market.refresh, daemon=True)
                 thread.start()
-        known = self._market.known
-        thread.join(_PATIENCE_S if known else _FIRST_PATIENCE_S)
+        thread.join(_PATIENCE_S)
         rehearsed = self._account.rehearsed
         return (
             [replace(offer, sandbox=True) for offer in self._offers()]
             if rehearsed
             else self._offers()
         )
+
+    @property
+    def asking(self) -> bool:
+        """Whether AWS is being asked now, so that others will be known soon."""
+        return self._thread is not None and self._thread.is_alive()

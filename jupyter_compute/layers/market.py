@@ -41,6 +41,9 @@ _OLD_SPOT_S = 86400.0
 _AGAIN_S = 300.0
 """After this long AWS is asked again for what it did not answer."""
 
+_NAMES = ("types", "on-demand", "fargate", "spot")
+"""What AWS is asked for."""
+
 _SYSTEM_MB = 300
 """Memory that the node itself takes, in 10**6 bytes."""
 
@@ -98,55 +101,74 @@ class Market:
         self._arch = arch or ("arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64")
         self._answers: dict[str, Answer] = {}
         self._failed: dict[str, tuple[float, str]] = {}
-        self._made: dict[str, Sequence[Offer]] = {}
-        self._asking = threading.Lock()
+        self._made: dict[str, tuple[int, Sequence[Offer]]] = {}
+        self._news = 0
+        self._some: Answer | None = None
+        """Spot prices of single types, until all are known."""
+        self._asking = {name: threading.Lock() for name in _NAMES}
 
     def refresh(self) -> None:
         """Ask AWS for what is not known, or too old. What fails is logged, and asked again
         in five minutes.
         """
-        with self._asking:
-            region = self._account.region
-            self._renew("types", _LIST_S, lambda: [_row(t) for t in describe(self._account)])
-            self._renew("on-demand", _LIST_S, lambda: prices.on_demand(self._account, region))
-            self._renew("fargate", _LIST_S, lambda: prices.fargate(self._account, region))
-            self._renew("spot", _SPOT_S, self._ask_spot)
+        self._renew("types", _LIST_S, lambda: [_row(t) for t in describe(self._account)])
+        self._renew_on_demand()
+        self._renew_fargate()
+        self._renew("spot", _SPOT_S, self._ask_spot)
 
-    @property
-    def known(self) -> bool:
-        """Whether AWS has answered before, or has refused to."""
-        names = ("types", "on-demand", "spot")
-        return all(name in self._failed or self._known(name) is not None for name in names)
+    def price_ec2(self, types: Sequence[str]) -> None:
+        """Ask AWS for the prices of these types, as far as nothing is known of them: those that
+        somebody waits for come sooner than those of a whole region.
+        """
+        if self._known("on-demand") is None and self._account.region != shipped().region:
+            self._renew_on_demand()
+        if self._spot() is not None or self._has_failed("spot"):
+            return
+        try:
+            rows = self._ask_spot(types)
+        except CallFailed as error:
+            self._fail("spot", error)
+            return
+        before = self._some.rows if self._some else []
+        self._some = Answer(self._clock(), [*before, *rows])
+        self._news += 1
+
+    def price_fargate(self, _types: Sequence[str]) -> None:
+        """Ask AWS for the rates of Fargate, if they are not known."""
+        self._renew_fargate()
 
     def ec2_offers(self) -> Sequence[Offer]:
         """Return the offers of EC2, as far as they are known now."""
-        if "ec2" not in self._made:
+
+        def make() -> Sequence[Offer]:
             region = self._account.region
             types, listed = self._known("types"), self._known("on-demand")
             table = shipped()
             if listed is None and region == table.region:
                 listed = Answer(table.priced, table.usd_per_hour)
-            spot = self._known("spot")
-            if spot and self._clock() - spot.at > _OLD_SPOT_S:
-                spot = None
-            self._made["ec2"] = ec2_offers(
+            spot = self._spot()
+            return ec2_offers(
                 region,
                 [InstanceType(*row) for row in types.rows] if types else table.types,
                 listed,
-                spot and Answer(spot.at, {(name, zone): usd for name, zone, usd in spot.rows}),
+                _by_zone(spot or self._some),
                 self._arch,
+                complete=spot is not None,
             )
-        return self._made["ec2"]
+
+        return self._latest("ec2", make)
 
     def fargate_offers(self) -> Sequence[Offer]:
         """Return the offers of Fargate, as far as they are known now."""
-        if "fargate" not in self._made:
+
+        def make() -> Sequence[Offer]:
             region = self._account.region
             rates = self._known("fargate")
             if rates is None and region in prices.FARGATE_LIST:
                 rates = Answer(prices.FARGATE_LIST_DATE, prices.FARGATE_LIST[region])
-            self._made["fargate"] = fargate_offers(region, rates, self._arch)
-        return self._made["fargate"]
+            return fargate_offers(region, rates, self._arch)
+
+        return self._latest("fargate", make)
 
     def about(self) -> str:
         """Return where the prices are from, in one line for the user; empty before `refresh`
@@ -163,28 +185,55 @@ class Market:
             text += "" if listed else ", which came with jupyter-compute"
         return f"{text}; {failed}" if failed else text
 
-    def _ask_spot(self) -> list[tuple[str, str, float]]:
-        found = prices.spot(self._account, self._clock())
+    def _latest(self, name: str, make: Callable[[], Sequence[Offer]]) -> Sequence[Offer]:
+        """Return offers, made anew if anything has been learnt since they were."""
+        news = self._news  # what is learnt while they are made is not in them
+        if name not in self._made or self._made[name][0] != news:
+            self._made[name] = news, make()
+        return self._made[name][1]
+
+    def _spot(self) -> Answer | None:
+        """Return the spot prices of the region, unless they are too old."""
+        spot = self._known("spot")
+        return None if spot is None or self._clock() - spot.at > _OLD_SPOT_S else spot
+
+    def _ask_spot(self, types: Sequence[str] = ()) -> list[tuple[str, str, float]]:
+        found = prices.spot(self._account, self._clock(), types)
         return [(name, zone, usd) for (name, zone), usd in found.items()]
 
+    def _renew_on_demand(self) -> None:
+        region = self._account.region
+        self._renew("on-demand", _LIST_S, lambda: prices.on_demand(self._account, region))
+
+    def _renew_fargate(self) -> None:
+        region = self._account.region
+        self._renew("fargate", _LIST_S, lambda: prices.fargate(self._account, region))
+
     def _renew(self, name: str, keep_s: float, ask: Callable[[], Any]) -> None:
-        now = self._clock()
-        known = self._known(name)
-        if known and now - known.at < keep_s:
-            return
-        if name in self._failed and now - self._failed[name][0] < _AGAIN_S:
-            return
-        try:
-            rows = ask()
-        except CallFailed as error:
-            self._failed[name] = now, error.message
-            self._made.clear()  # what is known may have become too old meanwhile
-            logger.warning("AWS does not tell %s: %s", name, error)
-            return
-        self._failed.pop(name, None)
-        self._answers[name] = Answer(now, rows)
-        self._keep(name, self._answers[name])
-        self._made.clear()
+        # Whoever comes second waits for the answer to the first.
+        with self._asking[name]:
+            known = self._known(name)
+            if (known and self._clock() - known.at < keep_s) or self._has_failed(name):
+                return
+            now = self._clock()
+            try:
+                rows = ask()
+            except CallFailed as error:
+                self._fail(name, error)
+                return
+            self._failed.pop(name, None)
+            self._answers[name] = Answer(now, rows)
+            self._keep(name, self._answers[name])
+            self._news += 1
+
+    def _has_failed(self, name: str) -> bool:
+        """Tell whether AWS has refused a moment ago to tell this."""
+        return name in self._failed and self._clock() - self._failed[name][0] < _AGAIN_S
+
+    def _fail(self, name: str, error: CallFailed) -> None:
+        self._failed[name] = self._clock(), error.message
+        self._news += 1  # what is known may have become too old meanwhile
+        logger.warning("AWS does not tell %s: %s", name, error)
 
     def _known(self, name: str) -> Answer | None:
         """Return the last answer, also that of another process; None if there is none."""
@@ -216,11 +265,13 @@ def ec2_offers(
     listed: Answer | None,
     spot: Answer | None,
     arch: str,
+    *,
+    complete: bool = True,
 ) -> Sequence[Offer]:
     """Return what EC2 offers: each type on demand in any zone, and as spot in each zone.
 
     Burstable types, those without the Nitro system and those with other processors are only
-    for asks that name them. If the spot prices are not known, a type is offered as spot in any
+    for asks that name them. A type whose spot prices are not known is offered as spot in any
     zone at an unknown price.
 
     Parameters
@@ -232,6 +283,8 @@ def ec2_offers(
     spot : Answer or None
         Dollars per hour by type and zone.
     arch : str
+    complete : bool
+        Whether a type that has no spot price cannot be had as spot.
     """
     zones: dict[str, list[tuple[str, float | None]]] = {}
     for (name, zone), usd in (spot.rows if spot else {}).items():
@@ -241,7 +294,8 @@ def ec2_offers(
         usd = listed.rows.get(one.name) if listed else None
         offers.append(_offer(region, one, arch, usd, listed))
         if one.spot:
-            for zone, price in zones.get(one.name, ()) if spot else [("", None)]:
+            unpriced = [] if spot and complete else [("", None)]
+            for zone, price in zones.get(one.name) or unpriced:
                 offers.append(_offer(region, one, arch, price, spot, zone, spot=True))
     return tuple(offers)
 
@@ -306,6 +360,10 @@ def _tasks(
             priced=source.at if source and usd is not None else None,
             arch=arch,
         )
+
+
+def _by_zone(spot: Answer | None) -> Answer | None:
+    return spot and Answer(spot.at, {(name, zone): usd for name, zone, usd in spot.rows})
 
 
 def _row(one: InstanceType) -> list[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,8 +71,16 @@ def fargate(aws: Pages, region: str) -> dict[str, tuple[float, float]]:
     return {kind: (one["vCPU"], one["GB"]) for kind, one in found.items() if len(one) == 2}
 
 
-def spot(aws: Pages, now: float) -> dict[tuple[str, str], float]:
+def spot(aws: Pages, now: float, types: Sequence[str] = ()) -> dict[tuple[str, str], float]:
     """Ask for what Linux machines cost as spot now, by type and zone.
+
+    Parameters
+    ----------
+    aws : Pages
+    now : float
+        UTC seconds.
+    types : sequence of str
+        Only these; all if empty.
 
     Raises
     ------
@@ -87,6 +95,7 @@ def spot(aws: Pages, now: float) -> dict[tuple[str, str], float]:
         # From now on means: the price that is in force.
         StartTime=datetime.fromtimestamp(now, UTC),
         ProductDescriptions=["Linux/UNIX"],
+        **({"InstanceTypes": list(types)} if types else {}),
     )
     for row in history:
         if row["ProductDescription"] in _SYSTEMS:

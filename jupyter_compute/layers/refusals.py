@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -96,6 +97,7 @@ _KINDS: Mapping[str, Kind] = {
 }
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_LIMIT = re.compile(r"vCPU limit of (\d+)")
 _POLICY = "the policy in docs/aws.md allows what is needed"
 
 
@@ -134,7 +136,7 @@ class CallFailed(PoolError):
         """
         if self.kind == "unanswered":
             raise self
-        return Refusal(offer, self.kind, str(self))
+        return Refusal(offer, self.kind, str(self), self.facts.get("limit"))
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form, which is that of a `PoolError`."""
@@ -200,11 +202,20 @@ def _refused(
             f"profile '{profile}' may not {action} in {region} ({code})", hint=_POLICY, **facts
         )
     if kind == "quota":
-        hint = "request an increase under Service Quotas, or ask for less"
-        return CallFailed(f"the account's quota in {region} is reached: {text}", hint=hint, **facts)
+        return _over_quota(text, region, facts)
     if kind == "throttled":
         return CallFailed(f"AWS is throttling {action} in {region}, trying again later", **facts)
     return CallFailed(f"{action} in {region}: {text or code}", **facts)
+
+
+def _over_quota(text: str, region: str, facts: Mapping[str, Any]) -> CallFailed:
+    hint = "request an increase under Service Quotas, or ask for less"
+    if found := _LIMIT.search(text):
+        limit = int(found[1])
+        message = f"the account's quota of {limit} vCPU in {region} is reached"
+        return CallFailed(message, hint=hint, limit=limit, **facts)
+    said = text.partition(" Please visit")[0].rstrip(".")
+    return CallFailed(f"the account's quota in {region} is reached: {said}", hint=hint, **facts)
 
 
 def _not_asked(error: Exception, action: str, profile: str, region: str) -> CallFailed:

@@ -59,18 +59,27 @@ async def _serve(
 ) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
     member = Member(
         me.id, Size(order.cpu, order.memory, order.gpu), [directory], me.address, apart=True
     )
+
+    def terminate() -> None:
+        if order.spot and me.is_task:
+            # Also how AWS takes it back. A pool that has stopped it dismisses it now.
+            member.give_notice(time.time() + metadata.TASK_NOTICE_S)
+        else:
+            told.set()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    loop.add_signal_handler(signal.SIGINT, told.set)
     member.leased_until = loop.time() + TIMERS.lease_s
     ends: list[asyncio.Task[Any]] = [
         loop.create_task(told.wait()),
         loop.create_task(member.serve(invitation)),
         loop.create_task(_lease_over(member)),
     ]
-    watching = loop.create_task(_watch_for_notice(member)) if order.spot else None
+    watched = order.spot and not me.is_task
+    watching = loop.create_task(_watch_for_notice(member)) if watched else None
     try:
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -88,7 +97,8 @@ async def _lease_over(member: Member) -> None:
         left_s = member.leased_until - loop.time()
         if left_s <= 0:
             return
-        await asyncio.sleep(min(left_s, TIMERS.lease_renew_s))
+        # It may be renewed for a shorter time than there is left.
+        await asyncio.sleep(min(left_s, TIMERS.tick_s))
 
 
 async def _watch_for_notice(member: Member) -> None:

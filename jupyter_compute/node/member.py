@@ -159,7 +159,8 @@ class Member:
 
     def give_notice(self, at: float) -> None:
         """Tell the pool that this machine will be taken away at this UTC second."""
-        self._stream({"op": NOTICE, "at": at})
+        if self.worker is not None:
+            self._stream({"op": NOTICE, "at": at})
 
     def _send(self, attempt: str, events: list[dict[str, Any]]) -> None:
         self._stream({"op": EVENTS, "attempt": attempt, "events": events})

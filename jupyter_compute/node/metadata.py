@@ -14,7 +14,10 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Self", "notice", "who_am_i"]
+__all__ = ["TASK_NOTICE_S", "Self", "notice", "who_am_i"]
+
+TASK_NOTICE_S = 120.0
+"""From the SIGTERM until a task is killed, see ``stopTimeout`` of the task definition."""
 
 _ANSWER_S = 2.0
 _TOKEN_S = 21600
@@ -30,10 +33,13 @@ class Self:
         Of the instance or the task.
     address : str
         Its private IPv4 address.
+    is_task : bool
+        Whether it is a task of ECS, to which a SIGTERM is all the notice there is.
     """
 
     id: str
     address: str
+    is_task: bool = False
 
 
 def who_am_i() -> Self:
@@ -48,7 +54,7 @@ def who_am_i() -> Self:
     if task:
         found = json.loads(_get(f"{task}/task"))
         networks = found["Containers"][0]["Networks"]
-        return Self(found["TaskARN"].rpartition("/")[2], networks[0]["IPv4Addresses"][0])
+        return Self(found["TaskARN"].rpartition("/")[2], networks[0]["IPv4Addresses"][0], True)
     return Self(_instance("instance-id"), _instance("local-ipv4"))
 
 

@@ -17,6 +17,7 @@ from ..errors import (
     RemoteError,
     TimedOut,
     TransferError,
+    from_wire,
 )
 from .frames import legible
 
@@ -42,6 +43,8 @@ def failure(envelope: Mapping[str, Any], run_id: str, *, cancelled: bool = False
     if envelope.get("outcome") == "error":
         return _remote(envelope)
     match reason:
+        case "refused":
+            return from_wire(envelope["error"])
         case "memory":
             return _out_of_memory(envelope)
         case "timeout":

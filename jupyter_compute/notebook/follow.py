@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from ..errors import ComputeError
 from .client import Client, Event
+from .endings import failure
 from .view import View
 
 __all__ = ["Ending", "follow"]
@@ -77,7 +78,10 @@ def follow(client: Client, events: Iterator[Event], view: View, run_id: str = ""
             # Nobody waits for it any more: an interrupt of the waiting, or a broken output.
             interrupts.abandon()
             raise
-        return ending
+    if ending.envelope.get("reason") == "refused":
+        # As if it had not been taken on: nobody has asked to catch this.
+        raise failure(ending.envelope, ending.run_id)
+    return ending
 
 
 class _Interrupts:

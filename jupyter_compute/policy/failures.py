@@ -34,14 +34,14 @@ class Block:
     Parameters
     ----------
     kind : str
-        As of the refusal, or ``"boot"``.
+        As of the refusal, or ``"boot"``, or ``"reclaimed"``.
     until : float
         Monotonic seconds.
     why : str
         One sentence for the user.
     """
 
-    kind: Literal["boot"] | Kind
+    kind: Literal["boot", "reclaimed"] | Kind
     until: float
     why: str
 
@@ -64,6 +64,8 @@ class Failures:
     """
 
     timers: Timers = TIMERS
+    untried: frozenset[str] = frozenset()
+    """Layers of which no machine has joined so far."""
     blocks: Mapping[Scope, Block] = field(default_factory=dict)
     streaks: Mapping[str, _Streak] = field(default_factory=dict)
 
@@ -98,6 +100,11 @@ class Failures:
             return self._with((layer, "", "", offer.spot), block)
         return self._with((layer, "", "", None), block)
 
+    def reclaimed(self, offer: Offer, now: float) -> Failures:
+        """Note that a spot machine is taken back: there is too little of it now."""
+        block = Block("reclaimed", now + self.timers.unavailable_s, f"{offer.type} was reclaimed")
+        return self._with((offer.layer, offer.type, offer.zone, offer.spot), block)
+
     def launched(self, layer: str) -> Failures:
         """Note that a launch was accepted: the layer is not throttled any more."""
         if not self._streak(layer).throttled:
@@ -131,6 +138,8 @@ class Failures:
 
     def joined(self, layer: str) -> Failures:
         """Note that a machine of the layer has joined: what was wrong with it is over."""
+        if layer in self.untried:
+            return dataclasses.replace(self, untried=self.untried - {layer}).joined(layer)
         if not self._streak(layer).boots:
             return self
         blocks = {s: b for s, b in self.blocks.items() if s[0] != layer or b.kind != "boot"}
@@ -162,9 +171,16 @@ class Failures:
         found = [block for block in found if block.until > now]
         return max(found, key=lambda block: block.until, default=None)
 
-    def on_trial(self, layer: str) -> bool:
-        """Tell whether the layer may have only one machine that starts, until one has joined."""
-        return self._streak(layer).boots >= MOST_FAILED_BOOTS
+    def starting_at_most(self, layer: str) -> int | None:
+        """Return how many machines of the layer may start at a time until one has joined.
+
+        None if any number: one has joined, and none has failed since. Otherwise all that start
+        may have the same fault, so they are not more than may fail.
+        """
+        boots = self._streak(layer).boots
+        if not boots and layer not in self.untried:
+            return None
+        return max(1, MOST_FAILED_BOOTS - boots)
 
     def _streak(self, layer: str) -> _Streak:
         return self.streaks.get(layer, _Streak())

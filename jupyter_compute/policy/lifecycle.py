@@ -41,6 +41,9 @@ class Timers:
         times an hour.
     why_not_s : float
         Whether a layer that cannot be used can be used now is asked again after this.
+    prices_s : float
+        For so long a run waits for the prices of machines that it may have. They come in a few
+        seconds, and a machine of a wrong type costs more than that; longer, they do not come.
     list_s : float
         Pause between two questions to a cloud for its machines: answers lag by seconds anyway,
         and calls are rationed.
@@ -135,6 +138,7 @@ class Timers:
     lane_idle_s: float = 2.0
     offers_s: float = 300.0
     why_not_s: float = 2.0
+    prices_s: float = 20.0
     list_s: float = 5.0
     launch_close_s: float = 30.0
     end_s: float = 10.0

@@ -55,15 +55,18 @@ class Meter:
     limits : Limits
     machines : iterable of Spent
         Those that are there.
-    on_trial : callable
-        From a layer to whether only one machine may start there at a time.
+    starting : callable
+        From a layer to how many machines may start there at a time; None if any number.
     """
 
     def __init__(
-        self, limits: Limits, machines: Iterable[Spent], on_trial: Callable[[str], bool]
+        self,
+        limits: Limits,
+        machines: Iterable[Spent],
+        starting: Callable[[str], int | None],
     ) -> None:
         self._limits = limits
-        self._on_trial = on_trial
+        self._starting_at_most = starting
         self._all = 0
         self._usd = 0.0
         self._of_layer: dict[str, int] = {}
@@ -96,9 +99,11 @@ class Meter:
                 f"and {format_money(self._usd)}/h is running"
             )
             bounds.append((int(left / offer.usd_per_hour + 1e-9), why))
-        if self._on_trial(layer):
-            why = f"after failures {layer} starts one machine at a time until one has joined"
-            bounds.append((1 - self._starting.get(layer, 0), why))
+        at_once = self._starting_at_most(layer)
+        if at_once is not None:
+            machines = "one machine" if at_once == 1 else f"{at_once} machines"
+            why = f"{layer} starts {machines} at a time until one has joined"
+            bounds.append((at_once - self._starting.get(layer, 0), why))
         fits, why = min(bounds, key=lambda bound: bound[0])
         fits = max(fits, 0)
         self._add(layer, offer.usd_per_hour, fits, fits)

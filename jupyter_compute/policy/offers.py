@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from jupyter_compute.model import Offer
 
-__all__ = ["Allowance", "Spot", "alternatives", "holds", "order", "undominated"]
+__all__ = ["Allowance", "Spot", "alternatives", "holds", "likely", "order", "undominated"]
 
 Spot = Literal["auto", "always", "never"]
+
+_LIKELY = 30
+"""The cheapest spot machine is one of so many types that are cheapest on demand."""
 
 _MOST_OF_A_TYPE = 3
 """Zones of one type among the alternatives: where it is short in these, it is in others."""
@@ -66,6 +70,30 @@ def holds(offer: Offer, cpu: float, memory: int, gpu: int) -> bool:
     """Tell whether a machine of the offer has that much."""
     # Thousandths: so many runs of 0.1 CPUs must fit a machine as add up to it.
     return offer.cpu * 1000 >= round(cpu * 1000) and offer.memory >= memory and offer.gpu >= gpu
+
+
+def likely(offers: Iterable[Offer], cpu: float, memory: int, gpu: int) -> list[str]:
+    """Return the types without a price among those that are likely to be the cheapest.
+
+    Parameters
+    ----------
+    offers : iterable of Offer
+        What may be had.
+    cpu, memory, gpu : float, int, int
+        What a machine must have.
+    """
+    types: dict[str, list[Offer]] = {}
+    for offer in offers:
+        if holds(offer, cpu, memory, gpu):
+            types.setdefault(offer.type, []).append(offer)
+
+    def rank(name: str) -> tuple[float, float, int, str]:
+        prices = [o.usd_per_hour for o in types[name] if o.usd_per_hour is not None]
+        first = types[name][0]
+        return min(prices, default=math.inf), first.cpu, first.memory, name
+
+    first = sorted(types, key=rank)[:_LIKELY]
+    return [name for name in first if any(o.usd_per_hour is None for o in types[name])]
 
 
 def undominated(

@@ -12,7 +12,7 @@ from jupyter_compute.policy.limits import Limits
 from jupyter_compute.policy.offers import holds, order
 from jupyter_compute.policy.packing import Demand
 
-__all__ = ["Reasons", "instead_of", "name"]
+__all__ = ["Reasons", "instead_of", "name", "short_of"]
 
 _SKIPPED = {
     "capacity": "had no capacity",
@@ -22,6 +22,7 @@ _SKIPPED = {
     "credentials": "has no valid credentials",
     "invalid": "was refused",
     "boot": "failed to start",
+    "reclaimed": "was reclaimed a moment ago",
 }
 
 Pattern = tuple[tuple[int, int], ...]
@@ -119,6 +120,23 @@ def instead_of(refused: Sequence[tuple[Offer, Kind]]) -> str:
     others = len(refused) - 1
     more = f", nor could {others} more be had" if others else ""
     return f"{name(offer)} {_SKIPPED[kind]}{more}"
+
+
+def short_of(came: Sequence[Offer], wanted: int) -> dict[Offer, str]:
+    """Return why some of the machines of one launch are others than the first ones.
+
+    Parameters
+    ----------
+    came : sequence of Offer
+        By machine, the first tried first.
+    wanted : int
+        How many machines the launch was for.
+    """
+    others = [offer for offer in came if offer != came[0]]
+    if not others:
+        return {}
+    why = f"{len(came) - len(others)} of {wanted} machines could be had as {name(came[0])}"
+    return dict.fromkeys(others, why)
 
 
 def _stopped(stopped: Sequence[tuple[Offer, Block]], now: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from jupyter_compute.ask import format_time
 from jupyter_compute.model import Offer
@@ -12,7 +12,7 @@ from jupyter_compute.policy.offers import holds
 from jupyter_compute.policy.packing import Packing
 from jupyter_compute.policy.steps import Machine, Retirement
 
-__all__ = ["retire"]
+__all__ = ["retire", "unwanted"]
 
 
 def retire(
@@ -58,6 +58,30 @@ def retire(
         left.remove(machine.offer)
         ended.append(Retirement(machine.id, why))
     return tuple(ended)
+
+
+def unwanted(
+    machines: Sequence[Machine], packing: Packing, waiting: Collection[str]
+) -> tuple[Retirement, ...]:
+    """Return the machines that start, and that nobody waits for any more.
+
+    Parameters
+    ----------
+    machines : sequence of Machine
+        In the order of the packing's rooms.
+    packing : Packing
+    waiting : collection of str
+        The keys of all demands.
+    """
+    why = "nobody waits for it any more"
+    return tuple(
+        Retirement(machine.id, why)
+        for machine, held in zip(machines, packing.rooms, strict=True)
+        if machine.state == "starting"
+        and machine.meant
+        and not held
+        and not any(key in waiting for key, _ in machine.meant)
+    )
 
 
 def _is_spare(offer: Offer, idle: Sequence[Offer], idle_s: float, limits: Limits) -> bool:

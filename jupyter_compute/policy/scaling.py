@@ -17,7 +17,7 @@ from jupyter_compute.policy.limits import Limits, Meter, Spent
 from jupyter_compute.policy.offers import alternatives
 from jupyter_compute.policy.packing import MOST_SHAPES, Demand, Packing, Room, pack
 from jupyter_compute.policy.reasons import Reasons
-from jupyter_compute.policy.retiring import retire
+from jupyter_compute.policy.retiring import retire, unwanted
 from jupyter_compute.policy.steps import Intent, Machine, Retirement, Scaling, Wait, Waiting
 
 __all__ = ["Intent", "Limits", "Machine", "Retirement", "Scaling", "Wait", "scale"]
@@ -41,7 +41,7 @@ def scale(
 
     It never starts more machines than runs wait, nothing for runs that find room, and nothing
     that a limit or a failure forbids; it never ends a machine on which something runs, or
-    which is meant for a run that waits.
+    which is meant for a run that waits. One that starts for nobody any more ends at once.
 
     Parameters
     ----------
@@ -76,6 +76,7 @@ def scale(
         work.launch(packing)
     work.explain(packing)
     retirements = retire(ready, packing, limits, work.missing, timers)
+    retirements += unwanted(ready, packing, {demand.key for demand in demands})
     return Scaling(
         tuple(work.intents), retirements, tuple(work.waits), left_s if gathering else None
     )
@@ -101,7 +102,7 @@ class _Work:
         there = [
             Spent(m.offer.layer, m.offer.usd_per_hour, m.state == "starting") for m in self.machines
         ]
-        self.meter = Meter(self.limits, there, self.failures.on_trial)
+        self.meter = Meter(self.limits, there, self.failures.starting_at_most)
         self.reasons = Reasons(self.offers, self.failures, self.limits, self.now)
 
     def forbids(self, offer: Offer) -> bool:
@@ -135,7 +136,7 @@ class _Work:
             if fits:
                 kept.setdefault(order.offer, []).extend([order.runs] * fits)
             if fits < order.count:
-                if not self.failures.on_trial(order.offer.layer):
+                if self.failures.starting_at_most(order.offer.layer) is None:
                     missing[order.offer] = missing.get(order.offer, 0) + order.count - fits
                 for place, runs in order.runs:
                     more = refused.get(place, (0, ""))[0] + runs * (order.count - fits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jupyter_compute.ask import Ask
@@ -9,7 +10,7 @@ from jupyter_compute.model import Offer, RunSpec
 from jupyter_compute.policy.offers import Allowance, Spot
 from jupyter_compute.policy.packing import Demand
 
-__all__ = ["GROUPS", "Needs", "Waiting", "Where", "where_of"]
+__all__ = ["GROUPS", "Needs", "Waiting", "Where", "joint", "where_of"]
 
 GROUPS = {"aws": ("ec2", "fargate")}
 """Names that stand for several layers: the cheapest machine of any of them is taken."""
@@ -100,6 +101,16 @@ class Waiting:
         needs = self.needs
         sizes = needs.cpu, needs.memory, needs.gpu, self.count
         return Demand(*sizes, needs.where.allowance, str(needs), self.age_s)
+
+
+def joint(waiting: Iterable[Waiting]) -> list[Waiting]:
+    """Return the same with one entry for equal needs."""
+    found: dict[Needs, Waiting] = {}
+    for one in waiting:
+        other = found.get(one.needs, Waiting(one.needs, 0, 0.0))
+        age_s = max(one.age_s, other.age_s)
+        found[one.needs] = Waiting(one.needs, one.count + other.count, age_s)
+    return list(found.values())
 
 
 def where_of(spec: Ask | RunSpec) -> Where:

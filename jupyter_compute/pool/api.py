@@ -119,8 +119,7 @@ class _Runs(_Streaming):
 
     async def post(self) -> None:
         spec = read_spec(self.body())
-        await self.pool.hear(spec.layer)
-        run = self.pool.submit(spec)
+        run = await self.pool.submit(spec)
         if self.get_query_argument("follow", "1") == "0":
             self.finish(json.dumps({"id": run.id}))
             return
@@ -190,8 +189,7 @@ class _Cost(Handler):
 class _Plan(Handler):
     async def post(self) -> None:
         ask = read_plan(self.body())
-        await self.pool.hear(ask.layer)
-        self.finish(json.dumps(self.pool.plan(ask)))
+        self.finish(json.dumps(await self.pool.plan(ask)))
 
 
 class _Stop(Handler):

@@ -5,6 +5,8 @@ rehearsal.
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from jupyter_compute import ask, hosts, places, settings
@@ -15,7 +17,7 @@ from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy import environments
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.limits import Limits
-from jupyter_compute.policy.where import GROUPS, Where, where_of
+from jupyter_compute.policy.where import GROUPS, Waiting, Where, where_of
 from jupyter_compute.pool.door import Door
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.machines import Machines
@@ -76,6 +78,7 @@ class Elsewhere:
         scaler.launches.door = self._open
         scaler.launches.sweeps = Sweeps(log, self._clock, TIMERS)
         scaler.free, scaler.retiring, scaler.idle_s = engine.free, engine.drain, machines.idle_s
+        scaler.leaving = self.leaving
 
     def permits(self, where: Where, machine_id: str) -> bool:
         """Tell whether a run that may be placed so may be placed on this machine."""
@@ -110,9 +113,20 @@ class Elsewhere:
             raise EnvironmentMismatch(why, hint=hint)
 
     def noticed(self, machine: str) -> None:
-        """Give no new run to a machine that will be taken away."""
+        """Give no new run to a machine that will be taken away, and have another one started."""
         self._engine.drain(machine)
-        self._scaler.drain(machine)
+        if not self._scaler.reclaimed(machine):
+            self._engine.dismiss(machine)
+
+    def leaving(self) -> list[Waiting]:
+        """Return what runs on machines that will be taken away, as it will need others."""
+        going = {m.id for m in self._scaler.machines.values() if m.noticed and m.state != "ending"}
+        needs = [
+            run.needs(run.memory)
+            for run in self._active.values()
+            if run.machine_id in going and run.crew is None and not run.cancelled
+        ]
+        return [Waiting(need, count, math.inf) for need, count in Counter(needs).items()]
 
     def tick(self) -> None:
         """Look after the relay, and renew the leases now and then."""

@@ -157,6 +157,13 @@ class Engine(SchedulerPlugin):
             if name == machine:
                 self.scheduler.drain(address)
 
+    def dismiss(self, machine: str) -> None:
+        """Let the machine go, which then ends by itself; whatever runs there is lost."""
+        for address, name in self._names.items():
+            if name == machine:
+                remove, stimulus = self.scheduler.remove_worker, "jupyter-compute-dismiss"
+                self.scheduler.loop.add_callback(remove, address, stimulus_id=stimulus, close=True)
+
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
         return self.scheduler.waiting_reason(attempt)

@@ -36,6 +36,10 @@ class Machine:
         Why this offer was chosen; for a relay that ends: why it does.
     role : {"machine", "relay"}
         Nothing runs on a relay.
+    noticed : bool
+        Whether the cloud has said that it takes it back.
+    lost : bool
+        Whether its connection was lost, and nobody here had ended it.
     """
 
     id: str
@@ -47,6 +51,8 @@ class Machine:
     meant: Meant = ()
     why: str = ""
     role: Literal["machine", "relay"] = "machine"
+    noticed: bool = False
+    lost: bool = False
 
     @property
     def label(self) -> str:

@@ -43,13 +43,10 @@ class Pool(Protocol):
 
     rehearsal: Rehearsal
 
-    async def hear(self, layer: str) -> None:
-        """Learn what a layer offers; `AskError` if there is none, or it cannot be used."""
+    async def submit(self, spec: RunSpec) -> Run:
+        """Take on a run; `AskError` if it is known already that it cannot be satisfied."""
 
-    def submit(self, spec: RunSpec) -> Run:
-        """Take on a run; `AskError` if it cannot be satisfied."""
-
-    def plan(self, ask: Ask) -> Mapping[str, Any]:
+    async def plan(self, ask: Ask) -> Mapping[str, Any]:
         """Return where an ask would run; `AskError` if it cannot be satisfied."""
 
     def info(self) -> Mapping[str, Any]:

@@ -118,6 +118,11 @@ class Journal:
             self._end_attempt(db, run_id, record["attempt"] - 1, outcome, usage, now)
             self._intend(run_id, record["attempt"], now)
 
+    def granted(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """Write down what a run is granted that was taken on before that was known."""
+        with self._writing() as db:
+            self._update(db, run_id, record)
+
     def opens(self, run_id: str, n: int, now: float) -> None:
         """Write down the intent of one more attempt, beside those that go on."""
         with self._writing():

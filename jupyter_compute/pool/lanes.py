@@ -142,6 +142,10 @@ class Crew:
         self._numbers = itertools.count(time.time_ns())
         self._item_s: float | None = None
 
+    def allow(self, most: int, limit: int) -> None:
+        """Set how many lanes there may be at the same time, for now and ever."""
+        self.most, self._limit = most, max(most, limit)
+
     # what the notebook says ---------------------------------------------------------
 
     def take(self, chunks: Iterable[Wire]) -> None:

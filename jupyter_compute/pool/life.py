@@ -16,10 +16,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jupyter_compute.errors import PoolError
+from jupyter_compute.errors import ComputeError, PoolError
 from jupyter_compute.model import Clock, Offer, RunState
 from jupyter_compute.policy import chaos
 from jupyter_compute.policy.cost import price
+from jupyter_compute.policy.fit import Grant
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
 from jupyter_compute.policy.where import where_of
@@ -27,7 +28,16 @@ from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
-from jupyter_compute.pool.record import Run, died, end_event, outcome_of, sample_event, state_event
+from jupyter_compute.pool.record import (
+    Run,
+    died,
+    end_event,
+    notes_of,
+    outcome_of,
+    sample_event,
+    state_event,
+)
+from jupyter_compute.pool.showing import Showing
 from jupyter_compute.pool.suspects import Suspects
 
 __all__ = ["Life"]
@@ -73,14 +83,16 @@ class Life:
         self._receipts = receipts
         self._rng = random.Random()
         self._executor: Executor
+        self._showing: Showing
         self._lose: Callable[[str], None]
-        self._sacrificed: set[str] = set()
+        self._spared: dict[str, str] = {}
+        """Machines whose loss is no run's fault, and how they are lost."""
         self._suspects = Suspects(self._queue, clock)
         self.maps = Maps(journal, clock, self._finish, self._rehearse)
 
     def attach(self, executor: Executor, lose: Callable[[str], None]) -> None:
         """Set where attempts go, and what kills a machine to rehearse its loss."""
-        self._executor, self._lose = executor, lose
+        self._executor, self._lose, self._showing = executor, lose, Showing(executor)
         self.maps.attach(executor)
 
     # asked ------------------------------------------------------------------------
@@ -95,8 +107,30 @@ class Life:
         """
         self._journal.begin(run.id, run.spec.to_wire(), run.to_record())
         self._admit(run)
-        run.log.append([*({"kind": "note", "text": n} for n in notes), state_event(run)])
-        self._queue(run)
+        run.log.append([*notes_of(notes), state_event(run)])
+        if run.granted:
+            self._queue(run)
+        elif run.spec.map:
+            self.maps.begin(run)
+
+    def grant(self, run: Run, grant: Grant) -> None:
+        """Let a run go on that was taken on before it was known what it is granted."""
+        run.take(grant)
+        run.reason = ""
+        self._write(self._journal.granted, run.id, run.to_record())
+        run.log.append([*notes_of(grant.notes), state_event(run)])
+        if run.crew is not None:
+            self.maps.granted(run)
+        else:
+            self._queue(run)
+
+    def refuse(self, run: Run, error: ComputeError) -> None:
+        """End a run that nothing can be granted to."""
+        envelope = died("refused", str(error)) | {"error": error.to_wire()}
+        if run.crew is not None:
+            self.maps.fail(run, envelope)
+        else:
+            self._finish(run, envelope, "failed", str(error))
 
     def cancel(self, run: Run, action: str) -> None:
         """Make the run end. One that has no machine yet ends at once."""
@@ -149,22 +183,24 @@ class Life:
         if run is None:
             return
         if machine_lost:
-            envelope = died("lost", f"the machine {run.machine} was lost")
+            how = self._spared.get(run.machine_id or "", "")
+            envelope = died("lost", run.loss(self._clock.now(), how))
         else:
             envelope = died("start", message or "the machine did not report how it ended")
         young = self._clock.now() - (run.attempt_started or float("inf")) < SUSPICIOUS_S
-        suspect = machine_lost and young and run.machine_id not in self._sacrificed
+        suspect = machine_lost and young and run.machine_id not in self._spared
         self._attempt_over(run, envelope, suspect=suspect)
+
+    def spare(self, machine_id: str, how: str = "") -> None:
+        """Blame no run for the end of a machine, which is known before."""
+        self._spared[machine_id] = how
 
     def sampled(self, attempt: str, used: Mapping[str, Any]) -> None:
         """Take note of what an attempt uses now, and show it to its followers."""
         run = self._current(attempt)
         if run is None:
             return
-        run.cpu_used, run.memory_used = used["cpu_used"], used["memory_used"]
-        run.memory_peak = max(run.memory_peak or 0, used["memory_peak"] or 0) or None
-        if run.cpu_used is not None:
-            run.cpu_peak = max(run.cpu_peak or 0.0, run.cpu_used)
+        run.use(used)
         run.log.show(sample_event(run, used, self._clock.now()))
 
     # once a second, and at both ends of the service -------------------------------
@@ -190,19 +226,19 @@ class Life:
                 continue
             elif run.waits and ((why := no_machine(run)) or now - run.explained >= _REASON_S):
                 run.explained = now
-                self._explain(run, why)
+                lanes = self.maps.why_waiting(run) if run.spec.map else ""
+                self._showing.waiting(run, why or lanes)
             elif run.machine_id is not None and not run.spec.map:
-                self._show_moving(run)
+                self._showing.moving(run)
         self.maps.tick()
 
     def fail_waiting(self, layers: Sequence[str], message: str) -> None:
         """End every run that waits for a machine of these layers only, as none can be started."""
         for run in list(self.active.values()):
-            if not (run.waits and set(where_of(run.spec).layers) <= set(layers)):
-                continue
-            if run.spec.map:
+            mine = run.waits and set(where_of(run.spec).layers) <= set(layers)
+            if mine and run.spec.map:
                 self.maps.fail(run, died("start", message))
-            else:
+            elif mine:
                 self._executor.withdraw(run.attempt_id)
                 self._attempt_over(run, died("start", message))
 
@@ -217,6 +253,10 @@ class Life:
         self._admit(run)
         if run.cancelled:
             self._finish(run, died("killed", "cancelled"), "cancelled")
+        elif not run.granted:
+            run.log.append([state_event(run)])
+            if run.spec.map:
+                self.maps.begin(run, run.attempt)
         elif run.spec.map:
             note = "the compute service was started again: what was being worked on is rerun"
             run.log.append([{"kind": "note", "text": note}, state_event(run)])
@@ -274,7 +314,7 @@ class Life:
         """Kill the machine of the run, which asked for that."""
         run.timer = None
         assert run.machine_id is not None
-        self._sacrificed.add(run.machine_id)
+        self.spare(run.machine_id)
         for other in self.active.values():
             if other.machine_id == run.machine_id:
                 whose = "" if other is run else f", for {run.id}"
@@ -288,7 +328,8 @@ class Life:
             return
         if envelope.get("reason") in ("interrupted", "killed"):
             # Nobody here asked for it: the machine is going away, and says so last.
-            envelope |= {"reason": "lost", "message": f"the machine {run.machine} ended"}
+            how = self._spared.get(run.machine_id or "") or "ended"
+            envelope |= {"reason": "lost", "message": run.loss(self._clock.now(), how)}
         decision = decide(
             envelope,
             run.spec.retry,
@@ -336,14 +377,8 @@ class Life:
         run.cpu_used = run.memory_used = None
         run.receipt = self._receipts.make(run)
         del self.active[run.id]
-        ended = (
-            run.id,
-            run.to_record(),
-            outcome_of(envelope),
-            usage,
-            "" if run.spec.chaos else run.spec.code,
-        )
-        self._write(self._journal.ended, *ended)
+        code = "" if run.spec.chaos else run.spec.code
+        self._write(self._journal.ended, run.id, run.to_record(), outcome_of(envelope), usage, code)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
 
@@ -351,24 +386,6 @@ class Life:
         """End a cancelled run whose machine does not answer."""
         self._executor.withdraw(run.attempt_id)
         self._finish(run, died("killed", f"{run.machine} did not answer"), "cancelled")
-
-    def _explain(self, run: Run, no_machine: str) -> None:
-        if run.spec.map:
-            reason = no_machine or self.maps.why_waiting(run)
-        else:
-            reason = no_machine or self._executor.why_waiting(run.attempt_id)
-        self._show(run, "; ".join(filter(None, (reason, self._executor.moving(run.attempt_id)))))
-
-    def _show_moving(self, run: Run) -> None:
-        """Say what of a run's values is on its way to its machine, or back."""
-        moving = self._executor.moving(run.attempt_id)
-        self._show(run, f"on {run.machine}{'; ' if moving else ''}{moving}")
-
-    def _show(self, run: Run, reason: str) -> None:
-        if reason and reason != run.reason:
-            run.reason = reason
-            if run.log.followers:
-                run.log.append([state_event(run)])
 
     def _later(self, run: Run, delay_s: float, step: Callable[[Run], None]) -> None:
         if run.timer is not None:

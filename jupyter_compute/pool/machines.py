@@ -25,6 +25,9 @@ class Drainer(Protocol):
     def drain(self, machine: str) -> None:
         """Give no new attempt to the machine."""
 
+    def dismiss(self, machine: str) -> None:
+        """Let the machine go."""
+
 
 class Machines:
     """The machines of the pool, and the runs on them.
@@ -59,6 +62,8 @@ class Machines:
         self._ends = ends
         self._drainer: Drainer
         self._busy_until: dict[str, float] = {}
+        self._on: dict[str, set[str]] = {}
+        """What was on each machine when it was last seen with a run."""
 
     def attach(self, drainer: Drainer) -> None:
         """Set who gives runs to machines."""
@@ -99,15 +104,22 @@ class Machines:
 
     def tick(self) -> None:
         """Note which machines are busy, and end those that were to be stopped and are not."""
-        counts = self.runs()
-        for machine_id in counts:
+        on: dict[str, set[str]] = {}
+        for run in self._active.values():
+            for machine_id in machines_of(run):
+                on.setdefault(machine_id, set()).add(run.id)
+        for machine_id in on:
             self.used(machine_id)
+        self._on |= on
         for machine in self._scaler.machines.values():
-            if machine.state == "draining" and machine.id not in counts:
+            if machine.state == "draining" and machine.id not in on:
                 self._scaler.end(machine.id)
+                if machine.noticed:
+                    self._drainer.dismiss(machine.id)
         self._busy_until = {
             name: at for name, at in self._busy_until.items() if name in self._scaler.machines
         }
+        self._on = {name: runs for name, runs in self._on.items() if name in self._busy_until}
 
     def stop(self, machine_id: str, force: bool) -> dict[str, Any]:
         """End a machine, and return it as clients see it.
@@ -143,10 +155,18 @@ class Machines:
     def noticed(self, machine_id: str, at: float) -> None:
         """Tell the runs on a machine that it will be taken away at this UTC second."""
         left_s = max(0, round(at - self._clock.now()))
-        text = f"the spot machine is reclaimed in {left_s} s: what has not ended then is rerun"
+        text = "spot machine is being reclaimed, moving: "
+        text += f"what has not ended in {left_s} s is rerun elsewhere"
+        self._leave(machine_id)
         for run in self._active.values():
             if machine_id in machines_of(run):
                 run.log.append([{"kind": "note", "text": text}])
+
+    def learnt(self, machine: Machine, why: str) -> None:
+        """Tell the runs that were on a lost machine what has become of it."""
+        for run_id in self._on.pop(machine.id, ()):
+            if (run := self._active.get(run_id)) is not None:
+                run.log.append([{"kind": "note", "text": f"{machine.label}: {why}"}])
 
     def _idle_s(self, machine: Machine, runs: int) -> float | None:
         """Return for how long nothing has run on it; None while it starts or ends."""

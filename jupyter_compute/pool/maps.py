@@ -82,14 +82,17 @@ class Maps:
 
     def begin(self, run: Run, opened: int = 0) -> None:
         """Take on a map, which has had so many lanes before. They open when items come."""
-        # Elsewhere there may be more machines like the one that was granted.
-        machines = 1 if run.spec.layer == "local" else max(1, int(settings.get("max-machines")))
-        limit = run.most_lanes * machines
-        run.crew = self._crews[run.id] = Crew(run, run.most_lanes, opened, limit)
+        run.crew = self._crews[run.id] = Crew(run, run.most_lanes, opened, _limit(run))
         run.lane_s = 0.0
         # How long the lanes of an earlier service worked is not known.
         run.paid = add((run.paid, spent(run.usd_per_hour, None)))
         run.usd_per_hour = 0.0
+
+    def granted(self, run: Run) -> None:
+        """Open lanes for a map that was taken on before it was known what it is granted."""
+        crew = self._crews[run.id]
+        crew.allow(run.most_lanes, _limit(run))
+        self._serve(crew)
 
     async def exchange(self, run: Run, order: Mapping[str, Any]) -> dict[str, Any]:
         """Take chunks in, and return results as soon as there are any.
@@ -272,7 +275,7 @@ class Maps:
 
     def _serve(self, crew: Crew) -> None:
         """Tell lanes what to do, and open those that are missing."""
-        if crew.conclusion is not None:
+        if crew.conclusion is not None or not crew.run.granted:
             return
         for lane, part in crew.assignments():
             self._executor.control(lane.id, "tell", part.message())
@@ -389,3 +392,9 @@ class Maps:
         envelope = envelope | {"usage": {"run_s": busy_s, "cpu_s": None, "memory_peak": None}}
         self._finish(run, envelope, state)
         crew.news.set()
+
+
+def _limit(run: Run) -> int:
+    """Return how many lanes there may ever be: elsewhere there may be more machines of the kind."""
+    machines = 1 if run.spec.layer == "local" else max(1, int(settings.get("max-machines")))
+    return run.most_lanes * machines

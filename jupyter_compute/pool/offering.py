@@ -12,10 +12,11 @@ from typing import Any
 
 from jupyter_compute.ask import Ask
 from jupyter_compute.errors import AskError, PoolError
-from jupyter_compute.layers.base import Layer
+from jupyter_compute.layers.base import Layer, Pricing
 from jupyter_compute.model import Clock, Offer
+from jupyter_compute.policy.fit import DEFAULT_MEMORY
 from jupyter_compute.policy.lifecycle import TIMERS
-from jupyter_compute.policy.offers import undominated
+from jupyter_compute.policy.offers import likely, undominated
 from jupyter_compute.policy.where import GROUPS, where_of
 
 __all__ = ["Offering"]
@@ -28,6 +29,8 @@ class _Heard:
     offers: Sequence[Offer]
     why_not: str
     at: float
+    partial: bool = False
+    """Whether prices were on their way."""
 
 
 class Offering:
@@ -45,6 +48,8 @@ class Offering:
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._priced: set[tuple[str, str]] = set()
+        """Layers and types that were asked for their prices."""
 
     def of(self, layer: str) -> Sequence[Offer]:
         """Return what the layer, or each layer of the group, offers, as far as it was heard."""
@@ -92,13 +97,50 @@ class Offering:
             known = ", ".join([*self._layers, *(g for g in GROUPS if "ec2" in self._layers)])
             raise AskError(f"there is no layer {layer!r}", hint=f"known: {known}")
         await asyncio.gather(*(self._refresh(name) for name in names))
+        while any(name not in self._heard and name != "local" for name in names):
+            # The layers have become others meanwhile.
+            await asyncio.gather(*(self._refresh(name) for name in names))
         if why_not := self.why_not(layer):
             raise AskError(f"{layer} cannot be used: {why_not}")
+
+    def unpriced(self, ask: Ask) -> Mapping[str, Sequence[str]]:
+        """Return the machine types, by layer, that the ask may have and whose prices are to come.
+
+        Only the few are looked at that are likely to be the cheapest.
+        """
+        where = where_of(ask)
+        found: dict[str, list[str]] = {}
+        for name in where.layers:
+            layer: object = self._layers.get(name)
+            if not isinstance(layer, Pricing) or layer.prices is None:
+                continue
+            offers = [offer for offer in self._known(name).offers if where.permits(offer)]
+            types = likely(offers, ask.cpu, ask.memory or DEFAULT_MEMORY, ask.gpu)
+            if types := [kind for kind in types if (name, kind) not in self._priced]:
+                found[name] = types
+        return found
+
+    async def price(self, ask: Ask) -> None:
+        """Learn the prices that an ask lacks; what is not learnt stays unknown."""
+        await asyncio.gather(*(self._price(*one) for one in self.unpriced(ask).items()))
+
+    async def _price(self, name: str, types: Sequence[str]) -> None:
+        layer: object = self._layers[name]
+        if not isinstance(layer, Pricing) or layer.prices is None:
+            return
+        try:
+            await asyncio.to_thread(layer.prices.price, types)
+        except PoolError as error:
+            logger.warning("the prices of %s: %s", name, error)
+        # What nobody knows now is not waited for again.
+        self._priced.update((name, kind) for kind in types)
+        await self._ask(name)
 
     def forget(self) -> None:
         """Drop what was heard: the layers are others now."""
         self._heard.clear()
         self._asking.clear()
+        self._priced.clear()
 
     def renew(self, layer: str) -> None:
         """Ask the layer, or each of the group, in the background if that was long ago."""
@@ -115,7 +157,8 @@ class Offering:
     def _begin(self, name: str) -> asyncio.Task[None] | None:
         """Return who asks the layer now; None if nobody has to."""
         heard = self._heard.get(name)
-        keep_s = TIMERS.offers_s if heard and not heard.why_not else TIMERS.why_not_s
+        lasts = heard is not None and not heard.why_not and not heard.partial
+        keep_s = TIMERS.offers_s if lasts else TIMERS.why_not_s
         if heard is not None and self._clock.monotonic() - heard.at < keep_s:
             return None
         if name not in self._asking:
@@ -130,6 +173,7 @@ class Offering:
 
     async def _ask(self, name: str) -> None:
         layer = self._layers[name]
+        prices = layer.prices if isinstance(layer, Pricing) else None
         try:
             why_not = await asyncio.to_thread(layer.why_not)
             offers = () if why_not else await asyncio.to_thread(layer.offers)
@@ -139,7 +183,8 @@ class Offering:
             logger.exception("the layer %s cannot be asked", name)
             why_not, offers = f"{type(error).__name__} (see the log of the service)", ()
         if self._layers[name] is layer:
-            self._heard[name] = _Heard(offers, why_not, self._clock.monotonic())
+            partial = prices is not None and prices.asking
+            self._heard[name] = _Heard(offers, why_not, self._clock.monotonic(), partial)
 
     async def to_wire(self) -> list[dict[str, Any]]:
         """Return every layer with its offers as clients see them, the cheapest first.

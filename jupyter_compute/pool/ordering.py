@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from jupyter_compute.ask import format_cpu
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Launch, Launched, Machine
-from jupyter_compute.model import Clock
+from jupyter_compute.layers.base import Launch, Launched, Machine, Refusal
+from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy import steps
 from jupyter_compute.policy.failures import Failures
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.policy.limits import Limits
-from jupyter_compute.policy.reasons import instead_of
+from jupyter_compute.policy.reasons import instead_of, short_of
 from jupyter_compute.policy.scaling import scale
 from jupyter_compute.policy.steps import Intent, Meant, Scaling
 from jupyter_compute.policy.where import Needs, Waiting
@@ -71,6 +72,9 @@ class Ordering:
         self._give_up = give_up
         self._timers = timers
         self._failures = Failures(timers)
+        self._cpus: dict[tuple[str, bool], float] = {}
+        """CPUs of all machines, by layer and whether spot."""
+        self._met: frozenset[str] = frozenset()
         self._intents: dict[str, Intent] = {}
         self._whys: dict[str, str] = {}
         self._line: dict[str, int] = {}
@@ -99,7 +103,9 @@ class Ordering:
         if not demands and not machines:
             self._whys = {}
             return Scaling()
+        self._cpus = _cpus(machines)
         names = {one.needs.where.layer for one in waiting}
+        self._meet(layer for one in waiting for layer in one.needs.where.layers)
         for name in names:
             self._offering.renew(name)
         offers = dict.fromkeys(offer for name in names for offer in self._offering.of(name))
@@ -120,7 +126,7 @@ class Ordering:
         if scaling.intents and (missing := self._launches.missing()):
             wanted = {key for intent in scaling.intents for one in intent.meant for key, _ in one}
             self._whys |= dict.fromkeys(wanted, missing)
-            return replace(scaling, intents=())
+            return dataclasses.replace(scaling, intents=())
         for intent in scaling.intents:
             launch = Launch(f"jc-{secrets.token_hex(8)}", intent.offers, intent.count)
             try:
@@ -137,6 +143,10 @@ class Ordering:
         """Return why attempts with such needs wait, as far as it is known."""
         return self._whys.get(str(needs), "")
 
+    def reclaimed(self, offer: Offer) -> None:
+        """Note that a spot machine of this offer is taken back."""
+        self._failures = self._failures.reclaimed(offer, self._clock.monotonic())
+
     def joined(self, layer: str) -> None:
         """Note that a machine of the layer has joined."""
         self._failures = self._failures.joined(layer)
@@ -148,12 +158,29 @@ class Ordering:
         self._failures = self._failures.boot_failed(layer, why, launched, now)
         self._boots[layer] = why
 
+    def _meet(self, layers: Iterable[str]) -> None:
+        """Start few machines of a layer that is used for the first time, until one has joined."""
+        new = frozenset(layers) - self._met
+        if new:
+            self._met |= new
+            untried = self._failures.untried | new
+            self._failures = dataclasses.replace(self._failures, untried=untried)
+
     def _why(self, launch: Launch, intent: Intent, answer: Launched) -> str:
         """Return why the launch has brought these machines, and not others."""
         refused = [(one.offer, one.kind) for one in answer.refused if one.offer is not None]
         why = instead_of(refused) if refused else intent.why
         before = self._boots.get(launch.offers[0].layer)
         return f"{why}; the one before failed to start: {before}" if before else why
+
+    def _in_words(self, refusal: Refusal) -> str:
+        """Return what a refusal says, and of a quota what is left of it, as far as is known here."""
+        if refusal.limit is None or refusal.offer is None:
+            return refusal.message
+        used = self._cpus.get((refusal.offer.layer, refusal.offer.spot), 0.0)
+        left = refusal.limit - used
+        fits = f", --cpu {format_cpu(left)} fits" if left >= 1 else ""
+        return f"{refusal.message}; running here: {format_cpu(used)}{fits}"
 
     def _expected(self) -> list[steps.Machine]:
         """Return the machines that launches are under way for."""
@@ -178,15 +205,27 @@ class Ordering:
             )
             return
         for refusal in answer.refused:
-            logger.warning("launch %s: %s", launch.id, refusal.message)
+            message = self._in_words(refusal)
+            logger.warning("launch %s: %s", launch.id, message)
             self._failures = self._failures.refused(
-                layer, refusal.offer, refusal.kind, refusal.message, now, random.random()
+                layer, refusal.offer, refusal.kind, message, now, random.random()
             )
         if answer.machines:
             self._failures = self._failures.launched(layer)
         pairs = zip(answer.machines, intent.meant, strict=False)
         why = self._why(launch, intent, answer)
-        self._came(launch, [Came(machine, meant, why) for machine, meant in pairs])
+        rest = short_of([machine.offer for machine in answer.machines], launch.count)
+        came = [Came(one, meant, rest.get(one.offer, why)) for one, meant in pairs]
+        self._came(launch, came)
         final = [refusal for refusal in answer.refused if refusal.kind in FINAL]
         if final and not answer.machines:
             self._give_up(layer, final[-1].message)
+
+
+def _cpus(machines: Sequence[steps.Machine]) -> dict[tuple[str, bool], float]:
+    """Return the CPUs of all machines, by layer and whether spot."""
+    found: dict[tuple[str, bool], float] = {}
+    for offer in [machine.offer for machine in machines]:
+        kind = offer.layer, offer.spot
+        found[kind] = found.get(kind, 0.0) + offer.cpu
+    return found

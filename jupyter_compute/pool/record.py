@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jupyter_compute.ask import format_time
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
+from jupyter_compute.policy.chunks import room_for_lanes
 from jupyter_compute.policy.cost import add, spent
+from jupyter_compute.policy.fit import Grant
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.policy.where import Needs, where_of
 from jupyter_compute.pool.events import EventLog
@@ -23,6 +26,7 @@ __all__ = [
     "died",
     "end_event",
     "new_id",
+    "notes_of",
     "outcome_of",
     "public",
     "sample_event",
@@ -70,6 +74,8 @@ class Run:
         What it pays for its share of a machine; 0 while it has none. Lanes have their own.
     paid, usd : float or None
         What the attempts that are over have cost, and all of it when it was last looked at.
+    granted : bool
+        False while its layer is still asked what it offers: `cpu` and `memory` are as asked for.
     """
 
     id: str
@@ -105,6 +111,7 @@ class Run:
     explained: float = float("-inf")
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
     most_lanes: int = 1
+    granted: bool = True
     lane_s: float | None = None
     items: int | None = None
     crew: Crew | None = field(default=None, repr=False)
@@ -122,7 +129,14 @@ class Run:
     @property
     def waits(self) -> bool:
         """Whether it waits for a machine, and not for a pause to end."""
-        return self.machine_id is None and self.timer is None
+        return self.granted and self.machine_id is None and self.timer is None
+
+    def take(self, grant: Grant) -> None:
+        """Take what the layer grants."""
+        self.cpu, self.memory, self.memory_high = grant.cpu, grant.memory, grant.memory_high
+        most = grant.offer.cpu, grant.offer.memory
+        self.most_lanes = room_for_lanes(grant.cpu, grant.memory, *most)
+        self.granted = True
 
     @property
     def blobs(self) -> set[str]:
@@ -156,6 +170,19 @@ class Run:
             "recorded": bool(spec.cache),
             "chaos": spec.chaos if self.attempt == 1 else "",
         }
+
+    def loss(self, now: float, how: str = "") -> str:
+        """Return that its machine is gone, after how long, and how if that is known."""
+        began = self.attempt_started
+        ran = "" if began is None else f" after {format_time(max(0.0, now - began))}"
+        return f"machine lost{ran}: {self.machine}{how and ' '}{how}"
+
+    def use(self, used: Mapping[str, Any]) -> None:
+        """Take note of what its attempt uses now."""
+        self.cpu_used, self.memory_used = used["cpu_used"], used["memory_used"]
+        self.memory_peak = max(self.memory_peak or 0, used["memory_peak"] or 0) or None
+        if self.cpu_used is not None:
+            self.cpu_peak = max(self.cpu_peak or 0.0, self.cpu_used)
 
     def look_at_cost(self, now: float) -> None:
         """Bring `usd` up to date."""
@@ -248,6 +275,7 @@ class Run:
             "paid": self.paid,
             "cancelled": self.cancelled,
             "most_lanes": self.most_lanes,
+            "granted": self.granted,
         }
         return {**self.to_wire(), "replay": replay}
 
@@ -281,6 +309,7 @@ class Run:
             memory_peak=record["memory_peak"],
             cancelled=replay["cancelled"],
             most_lanes=replay.get("most_lanes", 1),
+            granted=replay.get("granted", True),
         )
 
 
@@ -301,6 +330,11 @@ def state_event(run: Run) -> dict[str, Any]:
         "cpu": run.cpu,
         "memory": run.memory,
     }
+
+
+def notes_of(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the events that tell these."""
+    return [{"kind": "note", "text": text} for text in texts]
 
 
 def sample_event(run: Run, used: Mapping[str, Any], now: float) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
+import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import dask.config
 
+from jupyter_compute import places
 from jupyter_compute.errors import AskError, ComputeError, PoolError
 from jupyter_compute.layers import known, setup
 from jupyter_compute.layers.base import Layer
@@ -20,6 +24,9 @@ __all__ = ["Rehearsal"]
 _ENDPOINT = "AWS_ENDPOINT_URL"
 _SETTING = "DASK_JUPYTER_COMPUTE__"
 _MOST = 50
+_ANSWER_S = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class Rehearsal:
@@ -81,7 +88,35 @@ class Rehearsal:
             except (AskError, PoolError) as error:
                 self._restore()
                 raise PoolError(f"the sandbox cannot be used: {error}") from error
+            self._write_down(environment)
             self._hear("aws")
+
+    def resume(self) -> None:
+        """Use the sandbox again that a service used which has died, if it is still there.
+
+        What was to be rehearsed would be paid for otherwise.
+        """
+        try:
+            environment = json.loads(places.rehearsal().read_text())
+            _check(environment)
+            address = urlsplit(environment[_ENDPOINT])
+            socket.create_connection((address.hostname, address.port), _ANSWER_S).close()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ComputeError):
+            self.forget()
+            return
+        self._take(environment)
+        logger.warning("the sandbox at %s is used again", self.endpoint)
+        self._hear("aws")
+
+    def forget(self) -> None:
+        """Do not use the sandbox after the end of this service."""
+        places.rehearsal().unlink(missing_ok=True)
+
+    def _write_down(self, environment: Mapping[str, str]) -> None:
+        draft = places.rehearsal().with_suffix(".new")
+        with open(draft, "w", opener=_private) as file:
+            json.dump(dict(environment), file)
+        draft.replace(places.rehearsal())
 
     async def end(self) -> None:
         """Use AWS again, as it is configured.
@@ -96,6 +131,7 @@ class Rehearsal:
                 # Else what was to be rehearsed would be paid for.
                 self._ensure_free(waiting_too=True)
                 self._restore()
+                self.forget()
 
     def _ensure_free(self, *, waiting_too: bool) -> None:
         if why := self._in_use(waiting_too):
@@ -124,6 +160,10 @@ class Rehearsal:
     def _renew(self) -> None:
         self._layers.update(known.others())
         self._forget()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _key(variable: str) -> str:

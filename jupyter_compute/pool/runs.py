@@ -9,8 +9,7 @@ from weakref import WeakValueDictionary
 
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy import chaos
-from jupyter_compute.policy.chunks import room_for_lanes
-from jupyter_compute.policy.fit import Grant
+from jupyter_compute.policy.fit import DEFAULT_MEMORY, Grant
 from jupyter_compute.pool.cache import Recorded
 from jupyter_compute.pool.events import EventLog, Follower
 from jupyter_compute.pool.journal import Journal
@@ -51,8 +50,14 @@ class Runs:
         self._log_bytes = log_bytes
         self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
 
-    def submit(self, spec: RunSpec, grant: Grant) -> Run:
+    def submit(self, spec: RunSpec, grant: Grant | None) -> Run:
         """Take on a run: from here on it ends in one of the end states, whatever happens.
+
+        Parameters
+        ----------
+        spec : RunSpec
+        grant : Grant or None
+            None if `Life.grant` or `Life.refuse` follows.
 
         Raises
         ------
@@ -60,13 +65,13 @@ class Runs:
             If the journal cannot be written; there is no such run then.
         """
         run = self._new(spec, grant)
-        notes = list(grant.notes)
+        notes = [] if grant is None else list(grant.notes)
         if spec.chaos:
             notes.append(f"chaos: {chaos.read(spec.chaos).plan}")
         self._life.begin(run, notes)
         return run
 
-    def recall(self, spec: RunSpec, grant: Grant, recorded: Recorded) -> Run:
+    def recall(self, spec: RunSpec, grant: Grant | None, recorded: Recorded) -> Run:
         """Take on a run that a recorded result stands for: it has ended already.
 
         Raises
@@ -80,23 +85,26 @@ class Runs:
         run.receipt = run.make_receipt()
         self._journal.begin(run.id, spec.to_wire(), run.to_record())
         self._journal.ended(run.id, run.to_record(), FROM_CACHE, {})
-        notes = [{"kind": "note", "text": text} for text in grant.notes]
+        notes = [{"kind": "note", "text": text} for text in (grant.notes if grant else ())]
         run.log.append([*notes, *recorded.output, end_event(run.to_wire())])
         self._logs[run.id] = run.log
         return run
 
-    def _new(self, spec: RunSpec, grant: Grant) -> Run:
+    def _new(self, spec: RunSpec, grant: Grant | None) -> Run:
         run_id = new_id()
-        return Run(
+        run = Run(
             id=run_id,
             spec=spec,
             log=EventLog(self._path(run_id), self._log_bytes, self._clock.now),
             created=self._clock.now(),
-            cpu=grant.cpu,
-            memory=grant.memory,
-            memory_high=grant.memory_high,
-            most_lanes=room_for_lanes(grant.cpu, grant.memory, grant.offer.cpu, grant.offer.memory),
+            cpu=spec.cpu,
+            memory=spec.memory or DEFAULT_MEMORY,
+            memory_high=spec.memory_high,
+            granted=False,
         )
+        if grant is not None:
+            run.take(grant)
+        return run
 
     def cancel(self, run_id: str, action: str) -> dict[str, Any]:
         """Ask for the end of a run and return it. An ended one stays as it is."""

@@ -6,24 +6,22 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import math
 import os
-import statistics
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Explaining, Introducing, Launch, Layer, Rehearsing
+from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
 from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy import steps
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
 from jupyter_compute.policy.limits import Limits
-from jupyter_compute.policy.where import Needs, Waiting
+from jupyter_compute.policy.where import Needs, Waiting, joint
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
 from jupyter_compute.pool.ordering import Came, Ordering
+from jupyter_compute.pool.starts import Starts, last_words
 
 __all__ = ["Scaler"]
 
@@ -31,12 +29,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_FAILURES = 3
 """Machines of a layer that may fail to start in a row before waiting runs are failed."""
-
-_STARTS = 5
-"""How long the next machine of a layer takes to start is told from so many before it."""
-
-_MOST_WORDS = 300
-"""Characters of a machine's console in a reason."""
 
 _POLL_S = 0.02
 _HEARD_S = 0.05
@@ -66,7 +58,7 @@ class Scaler:
         self._numbers = itertools.count(1)
         self._invite: Callable[[str], str] | None = None
         self._failures: dict[str, int] = {}
-        self._starts_s: dict[str, deque[float]] = {}
+        self._starts = Starts(clock)
         self._woken = asyncio.Event()
         self.limits = Limits()
         self._demand: Callable[[], Sequence[Waiting]]
@@ -74,6 +66,8 @@ class Scaler:
         self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
         self.idle_s: Callable[[str], float | None] = lambda _: None
         self.retiring: Callable[[str], None] = lambda _: None
+        self.leaving: Callable[[], Sequence[Waiting]] = tuple
+        self.learnt: Callable[[Machine, str], None] = lambda _machine, _why: None
 
     def launch(self, offer: Offer) -> Machine:
         """Start a machine of the offered type on a layer that introduces its machines itself.
@@ -125,13 +119,13 @@ class Scaler:
             layer = machine.offer.layer
             self._failures.pop(layer, None)
             self._ordering.joined(layer)
-            starts_s = self._starts_s.setdefault(layer, deque(maxlen=_STARTS))
-            starts_s.append(self._clock.monotonic() - machine.launched)
+            self._starts.joined(layer, machine.launched)
 
     def left(self, machine_id: str) -> None:
         """The scheduler has lost a machine's connection. It is ended, and replaced on demand."""
         machine = self.machines.get(machine_id)
         if machine is not None:
+            machine.lost = machine.state != "ending"
             machine.state = "ending"
             self.wake()
 
@@ -144,13 +138,28 @@ class Scaler:
 
     def retire(self, machine_id: str) -> None:
         """End a machine on which nothing runs, unless something has just been placed there."""
-        self.machines[machine_id].state = "draining"
+        machine = self.machines.get(machine_id)
+        if machine is None:
+            return  # its launch has not been answered yet
+        machine.state = "ending" if machine.state == "starting" else "draining"
         self.retiring(machine_id)
 
     def drain(self, machine_id: str) -> None:
         """Note that a machine is to end when nothing runs on it any more."""
         if self.machines[machine_id].state == "ready":
             self.machines[machine_id].state = "draining"
+
+    def reclaimed(self, machine_id: str) -> bool:
+        """Note that the cloud takes a machine back; tell whether it may stay until then."""
+        machine = self.machines.get(machine_id)
+        if machine is None or machine.state == "ending":
+            return False
+        if not machine.noticed:
+            machine.noticed = True
+            self._ordering.reclaimed(machine.offer)
+            self.drain(machine_id)
+            self.wake()
+        return True
 
     def end(self, machine_id: str) -> None:
         """End a machine, whatever runs on it."""
@@ -196,6 +205,7 @@ class Scaler:
             if wanted and not any(m.offer.layer == name for m in self.machines.values()):
                 await self._launch_one(name)
         elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
+        elsewhere = joint([*elsewhere, *self.leaving()])
         scaling = await self._ordering.look(elsewhere, self._steps(), self.limits)
         for retirement in scaling.retirements:
             logger.info("%s ends: %s", retirement.machine, retirement.why)
@@ -211,7 +221,7 @@ class Scaler:
         mine = [m for m in self.machines.values() if key in dict(m.meant) and m.state == "starting"]
         if mine:
             first = min(mine, key=lambda machine: machine.launched)
-            ready_in = self._ready_in(first.offer.layer, first.launched)
+            ready_in = self._starts.ready_in(first.offer.layer, first.launched)
             return f"starting {first.label} ({first.why}){ready_in}"
         return self._ordering.why(needs)
 
@@ -226,7 +236,7 @@ class Scaler:
         again = f" (attempt {1 + self._failures[layer]})" if self._failures.get(layer) else ""
         starting = [machine.launched for machine in machines if machine.state == "starting"]
         if starting:
-            return f"starting {layer}{again}{self._ready_in(layer, min(starting))}"
+            return f"starting {layer}{again}{self._starts.ready_in(layer, min(starting))}"
         if any(machine.state == "draining" for machine in machines):
             return f"{layer} was told to stop: it ends after the runs on it, and then starts anew"
         return f"{layer} is being replaced" if machines else f"waiting for {layer} to start"
@@ -241,8 +251,7 @@ class Scaler:
         if any(machine.state == "draining" for machine in of_layer):
             return None
         ready = {machine.offer for machine in of_layer if machine.state == "ready"}
-        took_s = [0.0] if offer in ready else self._starts_s.get(offer.layer, ())
-        return statistics.median(took_s) if took_s else None
+        return 0.0 if offer in ready else self._starts.usual_s(offer.layer)
 
     async def close(self) -> None:
         """End all machines, and return once they are gone, or on their way elsewhere."""
@@ -289,15 +298,6 @@ class Scaler:
         found = (self.layers.get(name) for name in needs.where.layers)
         return not any(isinstance(layer, Introducing) for layer in found)
 
-    def _ready_in(self, layer: str, launched: float) -> str:
-        """Return when a machine will be ready; nothing if unknown, or if it is late already."""
-        starts_s = self._starts_s.get(layer)
-        if not starts_s:
-            return ""
-        left_s = launched + statistics.median(starts_s) - self._clock.monotonic()
-        step = 1 if left_s <= 5 else 5
-        return f" → ready in ~{step * math.ceil(left_s / step)} s" if left_s > 0 else ""
-
     async def _mind(self, layer: Layer) -> None:
         """See which machines of the layer are gone or late, and end those that must."""
         ours = [m for m in self.machines.values() if m.offer.layer == layer.name]
@@ -318,7 +318,7 @@ class Scaler:
         for machine in ours:
             why = self._examine(machine, seen.get(machine.id), limit_s)
             if why:
-                self._failed(machine, why + await _last_words(layer, machine.id))
+                self._failed(machine, why + await last_words(layer, machine.id))
         if not here and sweeps is not None:
             for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
                 await self._terminate(layer, stray)
@@ -329,12 +329,16 @@ class Scaler:
     def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> str:
         """Return why the machine has failed to start, if it has."""
         gone = found is None or found.state == "gone"
+        if gone and found and found.why and (machine.lost or machine.state != "ending"):
+            self.learnt(machine, found.why)
         if machine.state == "starting":
             if gone:
                 return found.why if found else "it is not there"
             late = self._clock.monotonic() - machine.launched > limit_s
             return f"it did not join within {limit_s:g} s" if late else ""
-        if gone:
+        if gone and machine.state != "ending":
+            if machine.offer.spot and not machine.noticed:
+                self._ordering.reclaimed(machine.offer)
             machine.state = "ending"
         return ""
 
@@ -386,12 +390,3 @@ class Scaler:
             await asyncio.to_thread(self.launch, self.layers[layer].offers()[0])
         except PoolError as error:
             self._count(layer, str(error))
-
-
-async def _last_words(layer: Layer, machine_id: str) -> str:
-    """Return what a machine that failed said last, as the end of a sentence."""
-    if not isinstance(layer, Explaining):
-        return ""
-    said = (await asyncio.to_thread(layer.console, machine_id)).split("\n")
-    lines = [" ".join(line.split()) for line in said if line.strip()]
-    return f" (console: {' / '.join(lines)[-_MOST_WORDS:]})" if lines else ""

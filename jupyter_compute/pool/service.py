@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -18,7 +19,6 @@ from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
-from jupyter_compute.policy.fit import Grant, Oversize, fit
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
@@ -26,6 +26,7 @@ from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.elsewhere import Elsewhere
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.fleet import Machine
+from jupyter_compute.pool.granting import Granting
 from jupyter_compute.pool.guard import refuse_pickles
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
@@ -46,6 +47,9 @@ __all__ = ["Service", "serve"]
 logger = logging.getLogger(__name__)
 
 _CANCEL_S = 5.0
+
+_PLAN_S = 8.0
+"""A plan is shown with the prices that are known by then: whoever asked for it looks at it."""
 
 
 class Service:
@@ -68,6 +72,7 @@ class Service:
         self._telemetry = Telemetry()
         self._receipts = Receipts(self._journal, clock, scaler.offering.of)
         self._life = Life(self._journal, clock, abandoned_s, self._run_ended, self._receipts)
+        self._granting = Granting(scaler.offering, self._life)
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
@@ -84,6 +89,7 @@ class Service:
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
+        scaler.learnt = self.machines.learnt
         give_up = self._life.fail_waiting
         self._elsewhere.attach(self._engine, self.machines, self._journal.launches, give_up)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
@@ -106,9 +112,13 @@ class Service:
             logger.warning("%s", note)
         await self._engine.open()
         self._scaler.open(self._engine.invite, self._engine.demand, self._life.fail_waiting)
+        self.rehearsal.resume()
         count = self.runs.replay()
         if count:
             logger.warning("%d unfinished runs were taken on again", count)
+        for run in list(self._life.active.values()):
+            if not run.granted:
+                self._granting.later(run)
         self._server.add_socket(listener)
         looking = loop.create_task(self._scaler.run(self._tick))
         await self._stopping.wait()
@@ -117,6 +127,7 @@ class Service:
 
     async def _close(self) -> None:
         self._close_door()
+        self._granting.close()
         await self._end_cancelled()
         self._elsewhere.stop()
         self._life.close()
@@ -146,19 +157,15 @@ class Service:
 
     # for the API ------------------------------------------------------------------
 
-    async def hear(self, layer: str) -> None:
-        """Learn what a layer offers, before an ask for it is looked at.
+    async def submit(self, spec: RunSpec) -> Run:
+        """Take on a run; what its layer grants it may turn out later.
 
         Raises
         ------
         AskError
-            If there is no such layer, or it cannot be used as configured.
+            If its layer is known not to have what it asks for.
         """
-        await self._scaler.offering.hear(layer)
-
-    def submit(self, spec: RunSpec) -> Run:
-        """Take on a run."""
-        grant = self._grant(spec_ask(spec))
+        grant = await self._granting.soon(spec_ask(spec))
         self._elsewhere.check_packages(spec)
         self.stored.check(spec.kept)
         # Whoever rehearses a failure wants to see it.
@@ -166,12 +173,17 @@ class Service:
         if recorded is not None:
             return self.runs.recall(spec, grant, recorded)
         run = self.runs.submit(spec, grant)
-        self._scaler.expect(run.needs(run.memory))
+        if grant is None:
+            self._granting.later(run)
+        else:
+            self._scaler.expect(run.needs(run.memory))
         return run
 
-    def plan(self, ask: Ask) -> Mapping[str, Any]:
+    async def plan(self, ask: Ask) -> Mapping[str, Any]:
         """Return where the ask would run and what it would be granted."""
-        grant = self._grant(ask)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._granting.hear(ask), _PLAN_S)
+        grant = self._granting.grant(ask)
         return {
             "layer": grant.offer.layer,
             "machine": grant.offer.label,
@@ -231,6 +243,7 @@ class Service:
         for run in active:
             self.runs.cancel(run.id, "kill")
         self._told_to_stop = True
+        self.rehearsal.forget()
         self._close_door()
         asyncio.get_running_loop().call_soon(self._stopping.set)
 
@@ -266,6 +279,7 @@ class Service:
     def noticed(self, machine: str, at: float) -> None:
         """Give no new run to a machine that will be taken away, and tell those on it."""
         self._elsewhere.noticed(machine)
+        self._life.spare(machine, "was reclaimed")
         self.machines.noticed(machine, at)
 
     def joined(self, machine: str) -> None:
@@ -283,12 +297,6 @@ class Service:
         return self._life.maps if self._life.maps.owns(attempt) else self._life
 
     # inside -----------------------------------------------------------------------
-
-    def _grant(self, ask: Ask) -> Grant:
-        oversize: Oversize = "refuse"
-        if ask.layer == "local":
-            oversize = settings.get("layers.local.oversize")
-        return fit(ask, self._scaler.offering.permitted(ask), oversize)
 
     def _open_stored(self) -> Stored:
         max_bytes = ask.parse_memory(settings.get("cache.max-bytes"), "cache.max-bytes")

@@ -129,8 +129,11 @@ def test_what_a_launch_did_not_bring_is_launched_elsewhere(hasty: Cloud) -> None
     before = len(hasty.sandbox.machines())
     since = len(hasty.launches())
     hasty.sandbox.ask("fault", action="RunInstances", partial=1, count=1)
-    for stream in [hasty.submit("1", **SMALL) for _ in range(2)]:
+    streams = [hasty.submit("1", **SMALL) for _ in range(2)]
+    for stream in streams:
         done(stream)
+    said = "1 of 2 machines could be had as c5.large"
+    assert any(said in reasons(stream) for stream in streams), "somebody is told"
     assert [call["params"]["MaxCount"] for call in hasty.launches()[since:]] == ["2", "1"]
     assert len(hasty.sandbox.machines()) == before + 2
 

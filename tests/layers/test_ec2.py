@@ -216,8 +216,10 @@ class TestRefusals:
         asked = launch(offer("m5.large"), offer("c5.large"), offer("r5.large", spot=True))
         launched = layer.launch(asked)
         assert [refusal.kind for refusal in launched.refused] == ["quota", "quota"]
-        assert "quota" in launched.refused[0].message
-        assert "vCPU limit of 0" in launched.refused[0].message
+        said = launched.refused[0].message
+        assert said.startswith("the account's quota of 0 vCPU in us-east-1 is reached (request an")
+        assert said.endswith("or ask for less)")
+        assert launched.refused[0].limit == 0
         # Once for each of the two quotas.
         assert {call["params"]["ClientToken"][-1] for call in calls(sandbox, asked)} == {"0", "2"}
 

@@ -52,7 +52,7 @@ class TestTasks:
         }
         shell, flag, script = task["overrides"]["containerOverrides"][0]["command"]
         assert (shell, flag) == ("/bin/sh", "-c")
-        assert "exec timeout 3600 jupyter-compute-node" in script
+        assert "exec timeout $alone 3600 jupyter-compute-node" in script
         told = json.loads(script.partition("JUPYTER_COMPUTE_BOOT='")[2].partition("'\n")[0])
         assert (told["memory"], told["token"]) == (GIB, "a-token")
 

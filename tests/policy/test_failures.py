@@ -81,7 +81,7 @@ class TestBoots:
         failures, now, pauses = Failures(), 0.0, []
         for number in range(5):
             failures = self.fail(failures, 1 if number else 3, now, now + 1)
-            assert failures.on_trial("ec2")
+            assert failures.starting_at_most("ec2") == 1
             block = failures.block(PLAIN, now + 1)
             assert block is not None
             pauses.append(block.until - now - 1)
@@ -89,7 +89,7 @@ class TestBoots:
         assert pauses == [60, 300, 900, 900, 900]
         joined = failures.joined("ec2")
         assert blocked(joined, 0.0) == []
-        assert not joined.on_trial("ec2")
+        assert joined.starting_at_most("ec2") is None
 
     def test_those_launched_before_the_pause_do_not_prolong_it(self) -> None:
         failures = self.fail(Failures(), 10, launched=0.0, now=10.0)

@@ -89,6 +89,25 @@ def test_a_machine_that_joined_and_left_is_replaced_only_on_demand() -> None:
     asyncio.run(go())
 
 
+def test_a_machine_that_its_layer_has_lost_is_ended_although_nobody_else_noticed() -> None:
+    async def go() -> None:
+        layer = LocalLayer(command=lambda *_: MUTE)
+        scaler = Scaler({"local": layer}, SystemClock())
+        pool = _Pool(scaler)
+        await scaler.look()
+        (machine,) = scaler.machines
+        scaler.joined(machine)
+        pool.waiting = 0
+        layer.lose(machine)
+        async with asyncio.timeout(10):
+            while scaler.machines:
+                await scaler.look()
+                await asyncio.sleep(0.01)
+        await scaler.close()
+
+    asyncio.run(go())
+
+
 class _Clock(SystemClock):
     """Stands still unless it is moved."""
 
