@@ -261,6 +261,8 @@ class Receipt:
     advised : dict or None
         The ask that `advice` is about, by the names of the ask: ``cpu``, ``memory``,
         ``memory_high``; only what should change. None without advice.
+    attempts_usd : list of float or None, or None
+        `cost_usd` by attempt; None of a map.
     """
 
     wait_s: float
@@ -278,6 +280,7 @@ class Receipt:
     lane_s: float | None = None
     cpu_peak: float | None = None
     advised: dict[str, float] | None = None
+    attempts_usd: list[float | None] | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -111,17 +111,19 @@ class Ledger:
             self._advance(machine, now)
             del self._accounts[machine].weights[holder]
 
-    def close(self, machine: str, now: float) -> None:
-        """Charge for a machine up to now, and no more; who held it is released."""
-        account = self._accounts.get(machine)
-        if account is None:
-            return
+    def close(self, machine: str, now: float) -> float:
+        """Charge for a machine up to now, and no more, and return for how many seconds in all.
+
+        Who held it is released.
+        """
+        account = self._accounts[machine]
         self._advance(machine, now)
         for holder in account.weights:
             self._on.pop(holder, None)
         account.weights.clear()
         self._charge(machine, max(0.0, account.least_s - account.charged_s))
         del self._accounts[machine]
+        return account.charged_s
 
     def collect(self, now: float) -> Charges:
         """Return what has come up until now, once."""
@@ -130,6 +132,10 @@ class Ledger:
         charges = Charges(self._held, self._idle)
         self._held, self._idle = {}, {}
         return charges
+
+    def holders(self) -> list[str]:
+        """Return who holds a part of a machine."""
+        return list(self._on)
 
     def charged(self) -> Mapping[str, float]:
         """Return how many seconds of each machine have been charged."""

@@ -34,6 +34,8 @@ class Machine:
         For one that starts: whom for (`policy.steps.Machine`).
     why : str
         Why this offer was chosen.
+    asked : float
+        When it was asked for, in monotonic seconds: it cannot be older.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Machine:
     launch: str = ""
     meant: Meant = ()
     why: str = ""
+    asked: float = float("-inf")
 
     @property
     def label(self) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from jupyter_compute.errors import PoolError
 from jupyter_compute.policy.advice import Use
 from jupyter_compute.policy.cost import Total
+from jupyter_compute.pool.books import Books
 from jupyter_compute.pool.cache import CacheTable
 from jupyter_compute.pool.kept import KeptTable
 from jupyter_compute.pool.launch_log import LaunchLog
@@ -41,14 +42,14 @@ class Unfinished:
         As they were given to the journal.
     placed : bool
         Whether its last attempt may have run.
-    usd_per_hour : float or None
-        What that attempt cost, if it is known.
+    usd : float or None
+        What it had cost when that was last written down; None if unknown.
     """
 
     spec: Mapping[str, Any]
     record: Mapping[str, Any]
     placed: bool
-    usd_per_hour: float | None
+    usd: float | None
 
 
 class Journal:
@@ -90,6 +91,7 @@ class Journal:
         self.kept = KeptTable(self._db, self._writing)
         self.cache = CacheTable(self._db, self._writing)
         self.launches = LaunchLog(self._db, self._writing)
+        self.books = Books(self._db, self._writing)
 
     def close(self) -> None:
         """Close the database."""
@@ -130,15 +132,12 @@ class Journal:
         with self._writing() as db:
             self._end_attempt(db, run_id, n, outcome, usage, now)
 
-    def placed(
-        self, run_id: str, n: int, machine: str, now: float, usd_per_hour: float | None = None
-    ) -> None:
+    def placed(self, run_id: str, n: int, machine: str, now: float) -> None:
         """Write down that an attempt was given to a machine, and from now on may have run."""
         with self._writing() as db:
             db.execute(
-                "UPDATE attempts SET placed = ?, machine = ?, usd_per_hour = ?"
-                " WHERE run = ? AND n = ?",
-                (now, machine, usd_per_hour, run_id, n),
+                "UPDATE attempts SET placed = ?, machine = ? WHERE run = ? AND n = ?",
+                (now, machine, run_id, n),
             )
 
     def ended(
@@ -167,13 +166,15 @@ class Journal:
     def unfinished(self) -> Sequence[Unfinished]:
         """Return the runs that have not ended, oldest first."""
         rows = self._db.execute(
-            "SELECT spec, record, placed, usd_per_hour FROM runs LEFT JOIN attempts "
+            "SELECT runs.id, spec, record, placed FROM runs LEFT JOIN attempts "
             "ON attempts.run = runs.id AND attempts.n = json_extract(record, '$.attempt') "
             "WHERE runs.ended IS NULL ORDER BY created"
         )
         return [
-            Unfinished(json.loads(spec), json.loads(record), placed is not None, usd_per_hour)
-            for spec, record, placed, usd_per_hour in rows
+            Unfinished(
+                json.loads(spec), json.loads(record), placed is not None, self.books.accrued(run_id)
+            )
+            for run_id, spec, record, placed in rows.fetchall()
         ]
 
     def record(self, run_id: str) -> dict[str, Any] | None:

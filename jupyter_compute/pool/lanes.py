@@ -92,7 +92,6 @@ class Lane:
     machine_id: str = ""
     machine: str = ""
     started: float | None = None
-    usd_per_hour: float | None = 0.0
     ready: bool = False
     leaving: bool = False
     worked: bool = False

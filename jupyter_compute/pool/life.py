@@ -19,10 +19,10 @@ from typing import Any
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, RunState
 from jupyter_compute.policy import chaos
-from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
 from jupyter_compute.policy.where import where_of
+from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.maps import Maps
@@ -73,15 +73,16 @@ class Life:
         self._receipts = receipts
         self._rng = random.Random()
         self._executor: Executor
+        self._accounts: Accounts
         self._lose: Callable[[str], None]
         self._sacrificed: set[str] = set()
         self._suspects = Suspects(self._queue, clock)
         self.maps = Maps(journal, clock, self._finish, self._rehearse)
 
-    def attach(self, executor: Executor, lose: Callable[[str], None]) -> None:
-        """Set where attempts go, and what kills a machine to rehearse its loss."""
-        self._executor, self._lose = executor, lose
-        self.maps.attach(executor)
+    def attach(self, executor: Executor, lose: Callable[[str], None], accounts: Accounts) -> None:
+        """Set where attempts go, what kills a machine to rehearse its loss, and who pays."""
+        self._executor, self._lose, self._accounts = executor, lose, accounts
+        self.maps.attach(executor, accounts)
 
     # asked ------------------------------------------------------------------------
 
@@ -119,9 +120,8 @@ class Life:
         run = self._current(attempt)
         if run is None:
             return
-        run.usd_per_hour = price(offer, run.cpu, run.memory) if offer else None
-        placed = (run.id, run.attempt, machine_id, self._clock.now(), run.usd_per_hour)
-        self._write(self._journal.placed, *placed)
+        self._accounts.placed(attempt, machine_id, offer, run.cpu, run.memory, run.spec.gpu)
+        self._write(self._journal.placed, run.id, run.attempt, machine_id, self._clock.now())
         run.machine_id, run.machine = machine_id, machine
         run.state, run.reason = "starting", f"on {machine}"
         run.log.append([state_event(run)])
@@ -180,7 +180,6 @@ class Life:
         now = self._clock.monotonic()
         self._suspects.look()
         for run in list(self.active.values()):
-            run.look_at_cost(self._clock.now())
             since = run.unfollowed_since
             abandoned = since is not None and now - since > self._abandoned_s
             if abandoned and not (run.spec.detached or run.cancelled):
@@ -308,6 +307,7 @@ class Life:
     def _rerun(self, run: Run, envelope: dict[str, Any], decision: Rerun) -> None:
         now, outcome = self._clock.now(), outcome_of(envelope)
         usage = run.add_usage(envelope, now)
+        self._settle(run, usage)
         failed: Event = {
             "kind": "attempt",
             "n": run.attempt,
@@ -318,7 +318,6 @@ class Life:
         run.attempt += 1
         run.memory, run.counts = decision.memory, decision.counts
         run.machine_id = run.attempt_started = run.cpu_used = run.memory_used = None
-        run.usd_per_hour = 0.0
         run.state, run.reason = "queued", decision.why
         self._write(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
         run.log.append([failed, state_event(run)])
@@ -328,6 +327,8 @@ class Life:
     def _finish(self, run: Run, envelope: dict[str, Any], state: RunState, why: str = "") -> None:
         run.finished = self._clock.now()
         usage = run.add_usage(envelope, run.finished)
+        self._settle(run, usage)
+        self._accounts.run_over(run.id)
         if run.timer is not None:
             run.timer.cancel()
             run.timer = None
@@ -346,6 +347,11 @@ class Life:
         self._write(self._journal.ended, *ended)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
+
+    def _settle(self, run: Run, usage: dict[str, Any]) -> None:
+        """Let the attempt pay no more, and note what it has cost."""
+        usage["usd"] = self._accounts.over(run.attempt_id)
+        run.attempts_usd.append(usage["usd"])
 
     def _give_up(self, run: Run) -> None:
         """End a cancelled run whose machine does not answer."""

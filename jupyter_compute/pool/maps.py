@@ -23,8 +23,8 @@ from typing import Any
 from jupyter_compute import settings
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, RunState
-from jupyter_compute.policy.cost import add, price, spent
 from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.lanes import Crew, Lane
@@ -67,11 +67,12 @@ class Maps:
         self._rehearse = rehearse
         self._crews: dict[str, Crew] = {}
         self._executor: Executor
+        self._accounts: Accounts
         self._turns: Turns
 
-    def attach(self, executor: Executor) -> None:
-        """Set where lanes go."""
-        self._executor = executor
+    def attach(self, executor: Executor, accounts: Accounts) -> None:
+        """Set where lanes go, and who pays."""
+        self._executor, self._accounts = executor, accounts
         self._turns = Turns(self._crews, executor)
 
     def owns(self, attempt: str) -> bool:
@@ -87,9 +88,6 @@ class Maps:
         limit = run.most_lanes * machines
         run.crew = self._crews[run.id] = Crew(run, run.most_lanes, opened, limit)
         run.lane_s = 0.0
-        # How long the lanes of an earlier service worked is not known.
-        run.paid = add((run.paid, spent(run.usd_per_hour, None)))
-        run.usd_per_hour = 0.0
 
     async def exchange(self, run: Run, order: Mapping[str, Any]) -> dict[str, Any]:
         """Take chunks in, and return results as soon as there are any.
@@ -155,7 +153,6 @@ class Maps:
         for lane in crew.lanes.values():
             self._executor.control(lane.id, "kill")
             self._executor.withdraw(lane.id)
-        run.settle(self._clock.now())
         crew.lanes.clear()
         self._end(crew, envelope, "lost" if envelope.get("reason") == "lost" else "failed")
 
@@ -174,9 +171,8 @@ class Maps:
         if lane is None:
             return
         run = crew.run
-        lane.usd_per_hour = price(offer, run.cpu, lane.memory) if offer else None
-        placed = (run.id, lane.n, machine_id, self._clock.now(), lane.usd_per_hour)
-        self._write(self._journal.placed, *placed)
+        self._accounts.placed(attempt, machine_id, offer, run.cpu, lane.memory, run.spec.gpu)
+        self._write(self._journal.placed, run.id, lane.n, machine_id, self._clock.now())
         lane.machine_id, lane.machine = machine_id, machine
         run.machine_id, run.machine = run.machine_id or machine_id, machine
         if run.state == "queued":
@@ -305,10 +301,9 @@ class Maps:
         if run_s is None:
             run_s = max(0.0, now - lane.started) if lane.started else 0.0
         run.lane_s = (run.lane_s or 0.0) + run_s
-        run.paid = add((run.paid, spent(lane.usd_per_hour, run_s)))
         run.cpu_s = (run.cpu_s or 0.0) + (usage.get("cpu_s") or 0.0)
         run.memory_peak = max(run.memory_peak or 0, usage.get("memory_peak") or 0) or None
-        usage["run_s"] = run_s
+        usage |= {"run_s": run_s, "usd": self._accounts.over(lane.id)}
         self._write(self._journal.closes, run.id, lane.n, outcome_of(envelope), usage, now)
         if envelope.get("reason") in ("interrupted", "killed") and crew.conclusion is None:
             # Nobody here asked for it: the machine is going away, and says so last.
@@ -361,7 +356,6 @@ class Maps:
         if crew is not None:
             for attempt in crew.lanes:
                 self._executor.withdraw(attempt)
-            run.settle(self._clock.now())
             crew.lanes.clear()
             self._end_if_empty(crew)
 

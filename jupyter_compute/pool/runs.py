@@ -95,6 +95,7 @@ class Runs:
             cpu=grant.cpu,
             memory=grant.memory,
             memory_high=grant.memory_high,
+            rehearsed=grant.offer.sandbox,
             most_lanes=room_for_lanes(grant.cpu, grant.memory, grant.offer.cpu, grant.offer.memory),
         )
 
@@ -193,8 +194,7 @@ class Runs:
         for item in left:
             spec = RunSpec.from_wire(dict(item.spec))
             log = EventLog.load(self._path(item.record["id"]), self._log_bytes)
-            price = item.usd_per_hour if item.placed else 0.0
-            self._life.resume(Run.from_record(spec, item.record, log, price), item.placed)
+            self._life.resume(Run.from_record(spec, item.record, log, item.usd), item.placed)
         return len(left)
 
     def _path(self, run_id: str) -> Path:

@@ -11,6 +11,7 @@ import os
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Explaining, Introducing, Launch, Layer, Rehearsing
@@ -25,7 +26,7 @@ from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
 from jupyter_compute.pool.ordering import Came, Ordering
 
-__all__ = ["Scaler"]
+__all__ = ["Payer", "Scaler"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,22 @@ _MOST_WORDS = 300
 
 _POLL_S = 0.02
 _HEARD_S = 0.05
+
+
+class Payer(Protocol):
+    """Who is told from when to when machines elsewhere cost something."""
+
+    def opened(self, machine: Machine) -> None:
+        """A launch has brought a machine."""
+
+    def found(self, machine: Found) -> None:
+        """There is a machine that no record knows."""
+
+    def listed(self, layer: str, alive: set[str]) -> None:
+        """The layer has these machines."""
+
+    def ended(self, machine_id: str) -> None:
+        """The layer has taken on the end of a machine, or it is gone."""
 
 
 class Scaler:
@@ -74,6 +91,7 @@ class Scaler:
         self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
         self.idle_s: Callable[[str], float | None] = lambda _: None
         self.retiring: Callable[[str], None] = lambda _: None
+        self.payer: Payer
 
     def launch(self, offer: Offer) -> Machine:
         """Start a machine of the offered type on a layer that introduces its machines itself.
@@ -255,7 +273,9 @@ class Scaler:
         pause_s = _POLL_S
         while True:
             try:
-                if await asyncio.to_thread(layer.terminate, machine.id):
+                gone = await asyncio.to_thread(layer.terminate, machine.id)
+                self._ended(layer, machine.id)
+                if gone:
                     break
                 if not isinstance(layer, Introducing):
                     break  # the cloud has taken it on, which may go on for a minute
@@ -320,7 +340,10 @@ class Scaler:
                 self._failed(machine, why + await _last_words(layer, machine.id))
         if not here and sweeps is not None:
             for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
+                self.payer.found(seen[stray])
                 await self._terminate(layer, stray)
+            alive = {one.id for one in seen.values() if one.state == "alive"}
+            self.payer.listed(layer.name, alive)
         for machine in [m for m in ours if m.state == "ending"]:
             if await self._terminate(layer, machine.id):
                 self.machines.pop(machine.id, None)
@@ -339,10 +362,16 @@ class Scaler:
 
     async def _terminate(self, layer: Layer, machine_id: str) -> bool:
         try:
-            return await asyncio.to_thread(layer.terminate, machine_id)
+            gone = await asyncio.to_thread(layer.terminate, machine_id)
         except PoolError as error:
             logger.warning("machine %s is still to be ended: %s", machine_id, error)
             return False
+        self._ended(layer, machine_id)
+        return gone
+
+    def _ended(self, layer: Layer, machine_id: str) -> None:
+        if not isinstance(layer, Introducing):
+            self.payer.ended(machine_id)
 
     def _came(self, launch: Launch, found: Sequence[Came]) -> None:
         """Take on what a launch has brought."""
@@ -357,7 +386,9 @@ class Scaler:
                     launch=launch.id,
                     meant=meant,
                     why=why,
+                    asked=self.launches.asked(launch.id),
                 )
+                self.payer.opened(self.machines[machine.id])
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"

@@ -18,7 +18,9 @@ from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
+from jupyter_compute.policy import lifecycle
 from jupyter_compute.policy.fit import Grant, Oversize, fit
+from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.cache import Cache, CacheLimits
@@ -79,7 +81,9 @@ class Service:
         self._upkeep = Upkeep(self._journal, active, self.stored, limits, clock, tidy)
         self._engine = Engine(self.transfers, self._elsewhere.permits, self.transfers.asked)
         self.transfers.attach(self._engine)
-        self._life.attach(self.transfers, scaler.lose)
+        self._accounts = Accounts(self._journal.books, clock, lifecycle.TIMERS, active)
+        scaler.payer = self._accounts
+        self._life.attach(self.transfers, scaler.lose, self._accounts)
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
@@ -116,9 +120,11 @@ class Service:
     async def _close(self) -> None:
         self._close_door()
         await self._end_cancelled()
+        self._accounts.stop()
         self._life.close()
         self.transfers.close()
         await self._scaler.close()
+        self._accounts.tick()
         await self._elsewhere.close()
         await self._engine.end()
         await self._server.close_all_connections()
@@ -314,6 +320,7 @@ class Service:
         self._upkeep.run_ended()
 
     def _tick(self) -> None:
+        self._accounts.tick()
         why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
         self._life.tick(lambda run: why(run.needs(run.memory)))
         self.machines.tick()
