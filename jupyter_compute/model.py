@@ -133,6 +133,10 @@ class RunSpec:
         The only machine types that will do; empty if any will.
     spot : {"auto", "always", "never"}
         Whether it may be on a spot machine.
+    max_cost : float or None
+        It is stopped before it costs more dollars; None without a budget of its own.
+    priced : bool
+        True if some budget bounds it: then only machines will do whose price is known.
     """
 
     name: str
@@ -160,6 +164,8 @@ class RunSpec:
     chaos: str = ""
     instances: tuple[str, ...] = ()
     spot: str = "auto"
+    max_cost: float | None = None
+    priced: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -8,6 +8,7 @@ from typing import Any
 from ..ask import exact_memory, format_memory, format_time
 from ..errors import (
     AttemptError,
+    BudgetReached,
     Cancelled,
     ComputeError,
     Crashed,
@@ -61,6 +62,12 @@ def failure(envelope: Mapping[str, Any], run_id: str, *, cancelled: bool = False
                 if "unreachable" not in envelope
                 else "run it again: what is missing is sent anew",
                 **envelope.get("facts", {}),
+            )
+        case "budget":
+            return BudgetReached(
+                envelope.get("message") or "a budget is spent",
+                hint=f"{envelope['hint']} raises it" if envelope.get("hint") else "",
+                **{name: envelope.get(name) for name in ("budget", "limit", "spent")},
             )
         case "start":
             return EnvironmentMismatch(

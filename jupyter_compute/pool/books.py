@@ -142,6 +142,21 @@ class Books:
         rows = self._db.execute("SELECT * FROM idle WHERE day >= ? ORDER BY day", (first_day,))
         return [IdleCost(*row) for row in rows]
 
+    def set_budget(self, kind: str, usd: float | None) -> None:
+        """Write down a budget; None means that there is none, whatever is configured.
+
+        Raises
+        ------
+        PoolError
+            If it cannot be written.
+        """
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO budgets VALUES (?, ?)", (kind, usd))
+
+    def budgets(self) -> dict[str, float | None]:
+        """Return the budgets that somebody has set."""
+        return dict(self._db.execute("SELECT kind, usd FROM budgets").fetchall())
+
     def accrued(self, run_id: str) -> float | None:
         """Return what a run had cost when it was last looked at; None if that is unknown."""
         row = self._db.execute("SELECT usd FROM accrued WHERE run = ?", (run_id,)).fetchone()

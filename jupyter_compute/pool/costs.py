@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jupyter_compute.model import Clock
@@ -48,6 +48,7 @@ class Costs:
         self._clock = clock
         self._machines = machines
         self._active = active
+        self.budget_day: Callable[[], float | None] = lambda: None
         self._known_of: tuple[str, int] | None = None
         self._idle_of: tuple[str, int] | None = None
         self._ended_today: float | None = 0.0
@@ -69,7 +70,7 @@ class Costs:
             "today": add((self._ended_today, active, self._idle_today)),
             "active": active,
             "idle": self._idle_today,
-            "budget_day": None,
+            "budget_day": self.budget_day(),
         }
 
     def spending(self) -> Mapping[str, Any]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from jupyter_compute.ask import format_money
+from jupyter_compute.layers.base import Explaining, Layer
+from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import SANDBOX, Offer
 from jupyter_compute.policy.reasons import name
 from jupyter_compute.policy.steps import Meant
 
-__all__ = ["Machine", "machines_to_wire"]
+__all__ = ["Machine", "Payer", "last_words", "machines_to_wire"]
+
+_MOST_WORDS = 300
+"""Characters of a machine's console in a reason."""
 
 
 @dataclass(slots=True)
@@ -56,6 +62,22 @@ class Machine:
         return f"{name(self.offer)}, {cost}"
 
 
+class Payer(Protocol):
+    """Who is told from when to when machines elsewhere cost something."""
+
+    def opened(self, machine: Machine) -> None:
+        """A launch has brought a machine."""
+
+    def found(self, machine: Found) -> None:
+        """There is a machine that no record knows."""
+
+    def listed(self, layer: str, alive: set[str]) -> None:
+        """The layer has these machines."""
+
+    def ended(self, machine_id: str) -> None:
+        """The layer has taken on the end of a machine, or it is gone."""
+
+
 def machines_to_wire(
     machines: Mapping[str, Machine],
     usage: Callable[[str], Any],
@@ -94,3 +116,12 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
         "started": machine.started,
         "runs": runs,
     }
+
+
+async def last_words(layer: Layer, machine_id: str) -> str:
+    """Return what a machine that failed said last, as the end of a sentence."""
+    if not isinstance(layer, Explaining):
+        return ""
+    said = (await asyncio.to_thread(layer.console, machine_id)).split("\n")
+    lines = [" ".join(line.split()) for line in said if line.strip()]
+    return f" (console: {' / '.join(lines)[-_MOST_WORDS:]})" if lines else ""

@@ -17,6 +17,7 @@ from jupyter_compute.ask import Ask
 from jupyter_compute.errors import AskError, ComputeError, PoolError
 from jupyter_compute.model import RunSpec
 from jupyter_compute.pool.bodies import RUN_ID, read_body
+from jupyter_compute.pool.budgets import Budgets
 from jupyter_compute.pool.machines import Machines, UnknownMachine
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.rehearsal import Rehearsal
@@ -39,6 +40,7 @@ class Pool(Protocol):
     machines: Machines
     state: State
     stored: Stored
+    budgets: Budgets
     transfers: Transfers
 
     rehearsal: Rehearsal

@@ -74,10 +74,11 @@ class Life:
         self._rng = random.Random()
         self._executor: Executor
         self._accounts: Accounts
+        self.may_not: Callable[[Run], str] = lambda _: ""
         self._lose: Callable[[str], None]
         self._sacrificed: set[str] = set()
-        self._suspects = Suspects(self._queue, clock)
-        self.maps = Maps(journal, clock, self._finish, self._rehearse)
+        self.suspects = Suspects(self.queue, clock)
+        self.maps = Maps(journal, clock, self.finish, self._rehearse)
 
     def attach(self, executor: Executor, lose: Callable[[str], None], accounts: Accounts) -> None:
         """Set where attempts go, what kills a machine to rehearse its loss, and who pays."""
@@ -97,7 +98,7 @@ class Life:
         self._journal.begin(run.id, run.spec.to_wire(), run.to_record())
         self._admit(run)
         run.log.append([*({"kind": "note", "text": n} for n in notes), state_event(run)])
-        self._queue(run)
+        self.queue(run)
 
     def cancel(self, run: Run, action: str) -> None:
         """Make the run end. One that has no machine yet ends at once."""
@@ -107,11 +108,11 @@ class Life:
             return
         if run.machine_id is None:
             self._executor.withdraw(run.attempt_id)
-            self._finish(run, died("killed", "cancelled before it started"), "cancelled")
+            self.finish(run, died("killed", "cancelled before it started"), "cancelled")
             return
         self._executor.control(run.attempt_id, action)
         ladder = TIMERS.interrupt_s + TIMERS.terminate_s if action == "interrupt" else 0.0
-        self._later(run, ladder + _MUTE_S, self._give_up)
+        self.give_up_later(run, ladder)
 
     # reported by the executor -----------------------------------------------------
 
@@ -178,14 +179,14 @@ class Life:
             Returns what keeps the run's layer from having a machine at all, or nothing.
         """
         now = self._clock.monotonic()
-        self._suspects.look()
+        self.suspects.look()
         for run in list(self.active.values()):
             since = run.unfollowed_since
             abandoned = since is not None and now - since > self._abandoned_s
             if abandoned and not (run.spec.detached or run.cancelled):
                 run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
                 self.cancel(run, "kill")
-            elif run in self._suspects:
+            elif run in self.suspects or run.held:
                 continue
             elif run.waits and ((why := no_machine(run)) or now - run.explained >= _REASON_S):
                 run.explained = now
@@ -215,7 +216,7 @@ class Life:
         """
         self._admit(run)
         if run.cancelled:
-            self._finish(run, died("killed", "cancelled"), "cancelled")
+            self.finish(run, died("killed", "cancelled"), "cancelled")
         elif run.spec.map:
             note = "the compute service was started again: what was being worked on is rerun"
             run.log.append([{"kind": "note", "text": note}, state_event(run)])
@@ -224,7 +225,7 @@ class Life:
             self._attempt_over(run, died("lost", "the compute service ended while it ran"))
         else:
             run.log.append([state_event(run)])
-            self._queue(run)
+            self.queue(run)
 
     def close(self) -> None:
         """Let followers go. The runs stay in the journal, for the next service."""
@@ -245,10 +246,15 @@ class Life:
         self.active[run.id] = run
         run.unfollowed_since = self._clock.monotonic()
 
-    def _queue(self, run: Run) -> None:
+    def queue(self, run: Run) -> None:
+        """Queue the run's attempt, or hold it back."""
         run.timer = None
+        if why := self.may_not(run):
+            run.held = True
+            self.show(run, why)
         if run.spec.map:
             self.maps.begin(run)
+        if run.spec.map or run.held:
             return
         self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.needs(run.memory))
         self.maps.make_room()
@@ -283,7 +289,11 @@ class Life:
 
     def _attempt_over(self, run: Run, envelope: dict[str, Any], *, suspect: bool = False) -> None:
         if run.cancelled:
-            self._finish(run, envelope, "cancelled")
+            self.finish(run, envelope, "cancelled")
+            return
+        if run.verdict is not None and envelope.get("outcome") != "ok":
+            verdict = run.verdict | {"usage": envelope.get("usage")}
+            self.finish(run, verdict, "failed", run.verdict["message"])
             return
         if envelope.get("reason") in ("interrupted", "killed"):
             # Nobody here asked for it: the machine is going away, and says so last.
@@ -302,12 +312,11 @@ class Life:
         else:
             if decision.state == "lost":
                 envelope |= {"message": decision.why, "hint": decision.hint}
-            self._finish(run, envelope, decision.state, decision.why)
+            self.finish(run, envelope, decision.state, decision.why)
 
     def _rerun(self, run: Run, envelope: dict[str, Any], decision: Rerun) -> None:
         now, outcome = self._clock.now(), outcome_of(envelope)
-        usage = run.add_usage(envelope, now)
-        self._settle(run, usage)
+        usage = self._used(run, envelope, now)
         failed: Event = {
             "kind": "attempt",
             "n": run.attempt,
@@ -321,13 +330,13 @@ class Life:
         run.state, run.reason = "queued", decision.why
         self._write(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
         run.log.append([failed, state_event(run)])
-        queue = self._suspects.take if decision.counts.suspicions else self._queue
+        queue = self.suspects.take if decision.counts.suspicions else self.queue
         self._later(run, decision.delay_s, queue)
 
-    def _finish(self, run: Run, envelope: dict[str, Any], state: RunState, why: str = "") -> None:
+    def finish(self, run: Run, envelope: dict[str, Any], state: RunState, why: str = "") -> None:
+        """End a run."""
         run.finished = self._clock.now()
-        usage = run.add_usage(envelope, run.finished)
-        self._settle(run, usage)
+        usage = self._used(run, envelope, run.finished)
         self._accounts.run_over(run.id)
         if run.timer is not None:
             run.timer.cancel()
@@ -348,26 +357,33 @@ class Life:
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
 
-    def _settle(self, run: Run, usage: dict[str, Any]) -> None:
-        """Let the attempt pay no more, and note what it has cost."""
+    def _used(self, run: Run, envelope: Event, now: float) -> dict[str, Any]:
+        """Add what the attempt that has just ended used, which pays no more, and return it."""
+        usage = run.add_usage(envelope, now)
         usage["usd"] = self._accounts.over(run.attempt_id)
         run.attempts_usd.append(usage["usd"])
+        return usage
+
+    def give_up_later(self, run: Run, ladder_s: float) -> None:
+        """End a run if its machine has not ended it some time after it should have."""
+        self._later(run, ladder_s + _MUTE_S, self._give_up)
 
     def _give_up(self, run: Run) -> None:
         """End a cancelled run whose machine does not answer."""
         self._executor.withdraw(run.attempt_id)
-        self._finish(run, died("killed", f"{run.machine} did not answer"), "cancelled")
+        self._attempt_over(run, died("killed", f"{run.machine} did not answer"))
 
     def _explain(self, run: Run, no_machine: str) -> None:
         reason = no_machine or self._executor.why_waiting(run.attempt_id)
-        self._show(run, "; ".join(filter(None, (reason, self._executor.moving(run.attempt_id)))))
+        self.show(run, "; ".join(filter(None, (reason, self._executor.moving(run.attempt_id)))))
 
     def _show_moving(self, run: Run) -> None:
         """Say what of a run's values is on its way to its machine, or back."""
         moving = self._executor.moving(run.attempt_id)
-        self._show(run, f"on {run.machine}{'; ' if moving else ''}{moving}")
+        self.show(run, f"on {run.machine}{'; ' if moving else ''}{moving}")
 
-    def _show(self, run: Run, reason: str) -> None:
+    def show(self, run: Run, reason: str) -> None:
+        """Tell those who follow the run."""
         if reason and reason != run.reason:
             run.reason = reason
             if run.log.followers:

@@ -27,7 +27,7 @@ from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.executor import Executor
 from jupyter_compute.pool.journal import Journal
-from jupyter_compute.pool.lanes import Crew, Lane
+from jupyter_compute.pool.lanes import Crew, Lane, Leftovers
 from jupyter_compute.pool.record import Run, died, outcome_of, sample_event, state_event
 from jupyter_compute.pool.turns import Turns
 
@@ -66,6 +66,7 @@ class Maps:
         self._finish = finish
         self._rehearse = rehearse
         self._crews: dict[str, Crew] = {}
+        self.left = Leftovers()
         self._executor: Executor
         self._accounts: Accounts
         self._turns: Turns
@@ -136,8 +137,22 @@ class Maps:
 
     def cancel(self, run: Run, action: str) -> None:
         """End every lane, politely or at once."""
+        self.stop(run, died("killed", "cancelled"), action)
+
+    def withdraw(self, run: Run) -> None:
+        """Ask for no machine for a map that has none."""
         crew = self._crews[run.id]
-        crew.conclusion = died("killed", "cancelled")
+        for lane in list(crew.lanes.values()):
+            self._withdraw(crew, lane)
+
+    def serve(self, run: Run) -> None:
+        """Ask for machines for a map that was held back."""
+        self._serve(self._crews[run.id])
+
+    def stop(self, run: Run, envelope: dict[str, Any], action: str) -> None:
+        """End every lane, and then the map, with this envelope."""
+        crew = self._crews[run.id]
+        crew.conclusion = envelope
         for lane in list(crew.lanes.values()):
             if lane.machine_id:
                 self._executor.control(lane.id, action)
@@ -265,8 +280,9 @@ class Maps:
             return
         for lane, part in crew.assignments():
             self._executor.control(lane.id, "tell", part.message())
-        for memory in crew.wanted():
-            self._open(crew, memory)
+        if not crew.run.held:
+            for memory in crew.wanted():
+                self._open(crew, memory)
 
     def _open(self, crew: Crew, memory: int) -> None:
         run = crew.run
@@ -369,6 +385,8 @@ class Maps:
     def _end(self, crew: Crew, envelope: dict[str, Any], state: RunState) -> None:
         run = crew.run
         del self._crews[run.id]
+        if envelope.get("reason") == "budget":
+            self.left.put(run.id, crew.pieces())
         run.items = crew.items
         run.memory = max(run.memory, crew.largest)
         busy_s = max(0.0, self._clock.now() - run.started) if run.started else 0.0

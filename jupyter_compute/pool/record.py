@@ -69,6 +69,10 @@ class Run:
         What it had cost when it was last looked at; None if a price is not known.
     rehearsed : bool
         True if it is in a sandbox: nothing of what it is said to cost has to be paid.
+    verdict : dict or None
+        The envelope with which it is to end, as the pool has stopped it.
+    held : bool
+        True while it may not have a machine.
     attempts_usd : list of float or None
         What each attempt that is over has cost; of maps it is not kept.
     """
@@ -97,6 +101,8 @@ class Run:
     cpu_peak: float | None = None
     usd: float | None = 0.0
     rehearsed: bool = False
+    verdict: dict[str, Any] | None = None
+    held: bool = False
     attempts_usd: list[float | None] = field(default_factory=list)
     envelope: dict[str, Any] | None = None
     receipt: Receipt | None = None
@@ -124,6 +130,13 @@ class Run:
     def waits(self) -> bool:
         """Whether it waits for a machine, and not for a pause to end."""
         return self.machine_id is None and self.timer is None
+
+    @property
+    def on_machines(self) -> bool:
+        """Whether it has a machine: of a map, any lane."""
+        if self.crew is not None:
+            return any(lane.machine_id for lane in self.crew.lanes.values())
+        return self.machine_id is not None
 
     @property
     def blobs(self) -> set[str]:

@@ -116,7 +116,8 @@ class Runs:
         """
         run = self._life.active.get(run_id)
         if run is None:
-            return {**self.wire(run_id), "pieces": [], "missing": []}
+            left = self._life.maps.left.of(run_id, order["since"])
+            return {**self.wire(run_id), "pieces": left, "missing": []}
         run.unfollowed_since = None if run.log.followers else self._clock.monotonic()
         return await self._life.maps.exchange(run, order)
 

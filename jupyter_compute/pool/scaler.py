@@ -11,22 +11,21 @@ import os
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Explaining, Introducing, Launch, Layer, Rehearsing
+from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
 from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy import steps
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
 from jupyter_compute.policy.limits import Limits
 from jupyter_compute.policy.where import Needs, Waiting
-from jupyter_compute.pool.fleet import Machine
+from jupyter_compute.pool.fleet import Machine, Payer, last_words
 from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
 from jupyter_compute.pool.ordering import Came, Ordering
 
-__all__ = ["Payer", "Scaler"]
+__all__ = ["Scaler"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,27 +35,8 @@ _MOST_FAILURES = 3
 _STARTS = 5
 """How long the next machine of a layer takes to start is told from so many before it."""
 
-_MOST_WORDS = 300
-"""Characters of a machine's console in a reason."""
-
 _POLL_S = 0.02
 _HEARD_S = 0.05
-
-
-class Payer(Protocol):
-    """Who is told from when to when machines elsewhere cost something."""
-
-    def opened(self, machine: Machine) -> None:
-        """A launch has brought a machine."""
-
-    def found(self, machine: Found) -> None:
-        """There is a machine that no record knows."""
-
-    def listed(self, layer: str, alive: set[str]) -> None:
-        """The layer has these machines."""
-
-    def ended(self, machine_id: str) -> None:
-        """The layer has taken on the end of a machine, or it is gone."""
 
 
 class Scaler:
@@ -337,7 +317,7 @@ class Scaler:
         for machine in ours:
             why = self._examine(machine, seen.get(machine.id), limit_s)
             if why:
-                self._failed(machine, why + await _last_words(layer, machine.id))
+                self._failed(machine, why + await last_words(layer, machine.id))
         if not here and sweeps is not None:
             for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
                 self.payer.found(seen[stray])
@@ -413,12 +393,3 @@ class Scaler:
             await asyncio.to_thread(self.launch, self.layers[layer].offers()[0])
         except PoolError as error:
             self._count(layer, str(error))
-
-
-async def _last_words(layer: Layer, machine_id: str) -> str:
-    """Return what a machine that failed said last, as the end of a sentence."""
-    if not isinstance(layer, Explaining):
-        return ""
-    said = (await asyncio.to_thread(layer.console, machine_id)).split("\n")
-    lines = [" ".join(line.split()) for line in said if line.strip()]
-    return f" (console: {' / '.join(lines)[-_MOST_WORDS:]})" if lines else ""

@@ -23,11 +23,13 @@ from jupyter_compute.policy.fit import Grant, Oversize, fit
 from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
+from jupyter_compute.pool.budgets import Budgets
 from jupyter_compute.pool.cache import Cache, CacheLimits
 from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.elsewhere import Elsewhere
 from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.fleet import Machine
+from jupyter_compute.pool.halts import Halts
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
 from jupyter_compute.pool.machines import Machines
@@ -84,11 +86,15 @@ class Service:
         self._accounts = Accounts(self._journal.books, clock, lifecycle.TIMERS, active)
         scaler.payer = self._accounts
         self._life.attach(self.transfers, scaler.lose, self._accounts)
+        self.budgets = Budgets(self._journal, clock, active, settings.get)
+        self._life.may_not = self.budgets.holds
+        self._halts = Halts(self.transfers, self._life.maps, self._life.suspects, self._life)
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
         self._elsewhere.attach(self._engine, self.machines, self._journal.launches)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
+        self._costs.budget_day = lambda: self.budgets.limits["day"]
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
         )
@@ -161,6 +167,7 @@ class Service:
 
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run."""
+        spec = self.budgets.apply(spec)
         grant = self._grant(spec_ask(spec))
         self.stored.check(spec.kept)
         # Whoever rehearses a failure wants to see it.
@@ -207,6 +214,7 @@ class Service:
             "runs": [run.to_wire() for run in active],
             "usd_per_hour": costs["usd_per_hour"],
             "today_usd": costs["today"],
+            "budget_day": costs["budget_day"],
             "version": jupyter_compute.__version__,
             "pid": os.getpid(),
             "started": self._started,
@@ -321,6 +329,9 @@ class Service:
 
     def _tick(self) -> None:
         self._accounts.tick()
+        self.budgets.look(self._halts)
+        for machine in self.budgets.surplus(self._scaler.machines):
+            self.machines.stop(machine, force=False)
         why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
         self._life.tick(lambda run: why(run.needs(run.memory)))
         self.machines.tick()
