@@ -152,9 +152,9 @@ class Budgets:
     def look(self, stopper: Stopper) -> None:
         """Warn, stop, hold back and let go on."""
         for run in list(self._active.values()):
-            levels = self.levels(run)
-            if not levels or run.verdict is not None or run.cancelled:
+            if run.verdict is not None or run.cancelled:
                 continue
+            levels = self.levels(run)
             full = reached(levels)
             if full is None:
                 self._warn(run, levels)

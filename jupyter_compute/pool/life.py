@@ -97,6 +97,7 @@ class Life:
         """
         self._journal.begin(run.id, run.spec.to_wire(), run.to_record())
         self._admit(run)
+        run.reason = self.may_not(run)
         run.log.append([*({"kind": "note", "text": n} for n in notes), state_event(run)])
         self.queue(run)
 
@@ -209,10 +210,7 @@ class Life:
     def resume(self, run: Run, placed: bool) -> None:
         """Take on a run that an earlier service left unfinished.
 
-        Parameters
-        ----------
-        placed : bool
-            Its last attempt may have run: it then counts as lost with its machine.
+        If its last attempt was `placed` it may have run, and counts as lost with its machine.
         """
         self._admit(run)
         if run.cancelled:

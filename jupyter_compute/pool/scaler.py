@@ -166,16 +166,12 @@ class Scaler:
         """Look again at once: something has changed."""
         self._woken.set()
 
-    async def run(self, each: Callable[[], None]) -> None:
-        """Look once a second, and when woken, until cancelled; call `each` once a second."""
-        due = self._clock.monotonic()
+    async def run(self) -> None:
+        """Look once a second, and when woken, until cancelled."""
         while True:
             self._woken.clear()
             try:
                 await self.look()
-                if self._clock.monotonic() >= due:
-                    due = self._clock.monotonic() + self._timers.tick_s
-                    each()
             except Exception:
                 logger.exception("the look at machines failed and will be repeated")
             with contextlib.suppress(TimeoutError):

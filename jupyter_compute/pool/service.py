@@ -118,9 +118,11 @@ class Service:
         if count:
             logger.warning("%d unfinished runs were taken on again", count)
         self._server.add_socket(listener)
-        looking = loop.create_task(self._scaler.run(self._tick))
+        looking = loop.create_task(self._scaler.run())
+        ticking = loop.create_task(self._tick_on())
         await self._stopping.wait()
         looking.cancel()
+        ticking.cancel()
         await self._close()
 
     async def _close(self) -> None:
@@ -326,6 +328,15 @@ class Service:
         self.state.ended(run)
         self._idle_since = self._clock.monotonic()
         self._upkeep.run_ended()
+
+    async def _tick_on(self) -> None:
+        """Tick once a second, however long a cloud takes to say what there is."""
+        while True:
+            try:
+                self._tick()
+            except Exception:
+                logger.exception("what is done once a second failed and will be repeated")
+            await asyncio.sleep(lifecycle.TIMERS.tick_s)
 
     def _tick(self) -> None:
         self._accounts.tick()
