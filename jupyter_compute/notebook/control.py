@@ -140,7 +140,8 @@ def _layers(rest: str) -> None:
 
 def _plan(rest: str) -> None:
     options = session.resolve(_options("plan", rest, _ASK))
-    _print(plan.where(session.client().plan(session.ask_of(options))))
+    answer = session.client().plan(session.ask_of(options))
+    _print("\n".join([plan.where(answer), *plan.costs(answer)]))
 
 
 def _runs(rest: str) -> None:

@@ -201,9 +201,9 @@ class _Budget(Handler):
 
 class _Plan(Handler):
     async def post(self) -> None:
-        ask = read_plan(self.body())
+        ask, code = read_plan(self.body())
         await self.pool.hear(ask.layer)
-        self.finish(json.dumps(self.pool.plan(ask)))
+        self.finish(json.dumps(self.pool.plan(ask, code)))
 
 
 class _Stop(Handler):

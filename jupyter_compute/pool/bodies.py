@@ -78,11 +78,22 @@ def spec_ask(spec: RunSpec) -> Ask:
     return dataclasses.replace(ask, instances=spec.instances, spot=spec.spot)
 
 
-def read_plan(wire: Mapping[str, Any]) -> Ask:
-    """Return the ask that the JSON describes; `AskError` if it is malformed."""
+def read_plan(wire: Mapping[str, Any]) -> tuple[Ask, str]:
+    """Return the ask that the JSON describes, and the key of its code if that is known.
+
+    Raises
+    ------
+    AskError
+        If it is malformed.
+    """
     instances, spot = wire.get("instances") or (), wire.get("spot") or "auto"
-    most = wire.get("max_cost")
-    for name, value in (("instances", list(instances)), ("spot", spot), ("max_cost", most)):
+    most, code = wire.get("max_cost"), wire.get("code") or ""
+    for name, value in (
+        ("instances", list(instances)),
+        ("spot", spot),
+        ("max_cost", most),
+        ("code", code),
+    ):
         if not _FIELDS[name](value):
             raise AskError(f"the field {name} of the ask is not valid")
     ask = _ask(
@@ -92,7 +103,8 @@ def read_plan(wire: Mapping[str, Any]) -> Ask:
         wire.get("gpu") or 0,
         wire.get("layer") or "local",
     )
-    return dataclasses.replace(ask, instances=tuple(instances), spot=str(spot), max_cost=most)
+    ask = dataclasses.replace(ask, instances=tuple(instances), spot=str(spot), max_cost=most)
+    return ask, code
 
 
 def read_budget(wire: Mapping[str, Any]) -> tuple[str, float | None]:

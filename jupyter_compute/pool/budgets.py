@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from jupyter_compute import ask
+from jupyter_compute.ask import Ask
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy.budget import KINDS, Level, reached, worth_a_warning
@@ -22,6 +23,8 @@ from jupyter_compute.pool.record import Run, died
 from jupyter_compute.pool.schema import day_of
 
 __all__ = ["Budgets", "Stopper"]
+
+Asking = TypeVar("Asking", Ask, RunSpec)
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +122,7 @@ class Budgets:
             for kind in KINDS
         }
 
-    def apply(self, spec: RunSpec) -> RunSpec:
+    def apply(self, spec: Asking) -> Asking:
         """Return the run with the budget for each run, if it has none of its own."""
         if spec.layer == "local":
             return spec

@@ -51,7 +51,7 @@ class Pool(Protocol):
     def submit(self, spec: RunSpec) -> Run:
         """Take on a run; `AskError` if it cannot be satisfied."""
 
-    def plan(self, ask: Ask) -> Mapping[str, Any]:
+    def plan(self, ask: Ask, code: str = "") -> Mapping[str, Any]:
         """Return where an ask would run; `AskError` if it cannot be satisfied."""
 
     def info(self) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, Receipt
 from jupyter_compute.policy.advice import HISTORY, Advice, Asked, Use, advise
 from jupyter_compute.policy.cost import Total, add, split, sum_up
+from jupyter_compute.policy.estimate import Estimate, estimate
 from jupyter_compute.pool.books import idle_by, idle_sum
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.record import Run
@@ -48,6 +49,11 @@ class Receipts:
         if advice is None:
             return receipt
         return dataclasses.replace(receipt, advice=advice.text, advised=dict(advice.ask))
+
+    def estimate(self, code: str, layer: str, usd_per_hour: float | None) -> Estimate | None:
+        """Return what earlier runs of this code on this layer took, and what that costs now."""
+        history = self._journal.history(code, layer, HISTORY) if code else []
+        return estimate(history, usd_per_hour)
 
     def _advice(self, run: Run, receipt: Receipt) -> Advice | None:
         asked = _asked(run, receipt)

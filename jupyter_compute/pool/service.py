@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
 import os
@@ -19,6 +20,7 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
 from jupyter_compute.policy import lifecycle
+from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.fit import Grant, Oversize, fit
 from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.api import make_server
@@ -180,9 +182,12 @@ class Service:
         self._scaler.expect(run.needs(run.memory))
         return run
 
-    def plan(self, ask: Ask) -> Mapping[str, Any]:
-        """Return where the ask would run and what it would be granted."""
+    def plan(self, ask: Ask, code: str = "") -> Mapping[str, Any]:
+        """Return where the ask would run, what it would be granted, and what code takes there."""
+        ask = self.budgets.apply(ask)
         grant = self._grant(ask)
+        share_usd = price(grant.offer, grant.cpu, grant.memory, ask.gpu)
+        past = self._receipts.estimate(code, ask.layer, share_usd)
         return {
             "layer": grant.offer.layer,
             "machine": grant.offer.label,
@@ -193,6 +198,9 @@ class Service:
             "memory": grant.memory,
             "memory_high": grant.memory_high,
             "usd_per_hour": grant.offer.usd_per_hour,
+            "share_usd_per_hour": share_usd,
+            "past": None if past is None else dataclasses.asdict(past),
+            "max_cost": ask.max_cost,
             "start_s": self._scaler.start_s(grant.offer),
             "notes": list(grant.notes),
         }

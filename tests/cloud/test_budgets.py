@@ -9,6 +9,7 @@ import pytest
 
 import services
 from clouds import Cloud
+from jupyter_compute.notebook import plan
 from kernels import Kernel, ok
 from sandboxes import wait
 
@@ -163,3 +164,34 @@ except BudgetReached as reached:
     ok(kernel.run("%compute budget day off"))
     kernel.close()
     wait(lambda: not services.ask("GET", "/v1/status").json["runs"])
+
+
+def test_a_plan_says_what_a_run_will_cost(hasty: Cloud) -> None:
+    code, ask = "ab" * 16, {"layer": "ec2", **BIG, "max_cost": 0.25}
+    for _ in range(2):
+        hasty.submit("1", **BIG, code=code).until(kind="end")
+    answer = services.ask("POST", "/v1/plan", {**ask, "code": code}).json
+    assert answer["share_usd_per_hour"] == pytest.approx(answer["usd_per_hour"])
+    past = answer["past"]
+    assert past["runs"] == 2
+    for seconds, usd in (("shortest_s", "least_usd"), ("longest_s", "most_usd")):
+        due = answer["usd_per_hour"] * past[seconds] / 3600
+        assert past[usd] == pytest.approx(due)
+    shown = plan.costs(answer)
+    assert [line.split(":")[0] for line in shown[1:]] == [
+        "as in its last 2 runs",
+        "is stopped at $0.25",
+    ]
+    assert services.ask("POST", "/v1/plan", {**ask, "code": "cd" * 16}).json["past"] is None
+
+
+def test_more_memory_after_running_out_of_it_is_a_larger_machine(hasty: Cloud) -> None:
+    known = {machine["id"] for machine in hasty.sandbox.machines()}
+    ask = {"layer": "fargate", "cpu": 0.25, "memory": 6 * 10**8, "memory_high": 25 * 10**8}
+    end = hasty.submit("x = b'x' * 900_000_000\nlen(x)", **ask).until(kind="end")
+    assert end["state"] == "done", end
+    assert end["receipt"]["attempts"] == 2
+    assert len(end["receipt"]["attempts_usd"]) == 2
+    sizes = [m["memory_mib"] for m in hasty.sandbox.machines() if m["id"] not in known]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 2
