@@ -6,11 +6,15 @@ The first time, it installs what is needed into a virtual environment of its own
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import chromium
 import environment
+
+_MOST_PROCESSES = 4
+"""Each may have a browser, a JupyterLab and some machines; more want more than 16 GB."""
 
 
 def main() -> int:
@@ -25,11 +29,16 @@ def main() -> int:
     ]
     if sys.argv[1:]:
         checks = []
-    checks.append(["-m", "pytest", *sys.argv[1:]])
+    checks.append(["-m", "pytest", *(sys.argv[1:] or _side_by_side())])
     failed = [check for check in checks if _fails(str(python), check)]
     for check in failed:
         print("failed:", *check)
     return 1 if failed else 0
+
+
+def _side_by_side() -> list[str]:
+    """Return what makes pytest use several processors; ``tests/division.py`` says how."""
+    return ["-n", str(min(os.cpu_count() or 1, _MOST_PROCESSES))]
 
 
 def _fails(python: str, check: list[str]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import homes
+from division import Division
 from homes import Home
 from kernels import Kernel
 
@@ -21,6 +22,11 @@ settings.load_profile("same")
 
 # A shell has its background jobs ignore interrupts; tests send themselves some.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Division:
+    """Divide the tests among processes, if there are several."""
+    return Division(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
