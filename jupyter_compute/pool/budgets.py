@@ -7,6 +7,7 @@ what they do, and leaves what may be spent as it is.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
@@ -134,14 +135,19 @@ class Budgets:
 
     def holds(self, run: Run) -> str:
         """Return why a run may not have a machine now; empty if it may."""
-        level = reached(self.levels(run))
+        level = reached(self._levels(run, self._spent))
         return "" if level is None else level.waits()
 
-    def levels(self, run: Run) -> list[Level]:
-        """Return the budgets that bound a run; none if it costs nothing."""
-        if run.spec.layer == "local":
+    def _bounds(self, run: Run) -> bool:
+        """Tell whether a budget bounds a run; none does if it costs nothing."""
+        limits = run.spec.max_cost, self.limits["notebook"], self.limits["day"]
+        return run.spec.layer != "local" and any(limit is not None for limit in limits)
+
+    def _levels(self, run: Run, spent_now: Callable[[], Mapping[bool, _Spent]]) -> list[Level]:
+        """Return the budgets that bound a run."""
+        if not self._bounds(run):
             return []
-        spent = self._spent()[run.rehearsed]
+        spent = spent_now()[run.rehearsed]
         amounts = {
             "run": (run.spec.max_cost, run.usd or 0.0),
             "notebook": (
@@ -154,10 +160,11 @@ class Budgets:
 
     def look(self, stopper: Stopper) -> None:
         """Warn, stop, hold back and let go on."""
+        spent = functools.cache(self._spent)  # the same for all
         for run in list(self._active.values()):
             if run.verdict is not None or run.cancelled:
                 continue
-            levels = self.levels(run)
+            levels = self._levels(run, spent)
             full = reached(levels)
             if full is None:
                 self._warn(run, levels)
