@@ -207,15 +207,15 @@ class Crew:
             if rest.start < rest.stop:
                 self._give_back([rest])
 
-    def lose(self, lane: Lane, envelope: Mapping[str, Any]) -> None:
+    def lose(self, lane: Lane, envelope: Mapping[str, Any], *, told: bool = True) -> None:
         """Give the work of a lane that has ended to the others; report what ended it.
 
-        A lane that neither has done anything nor was at work counts as a failure.
+        That is not `told` of a map that was stopped: its items have not failed. A lane that neither has done anything nor was at work counts as a failure.
         """
         del self.lanes[lane.id]
         slices = [part for part in lane.slices if part.start < part.stop]
         self.failures += not (slices or lane.worked or lane.leaving)
-        if slices and envelope.get("outcome") != "ok":
+        if told and slices and envelope.get("outcome") != "ok":
             first = slices.pop(0)
             self._add(
                 {

@@ -324,7 +324,7 @@ class Maps:
         if envelope.get("reason") in ("interrupted", "killed") and crew.conclusion is None:
             # Nobody here asked for it: the machine is going away, and says so last.
             envelope |= {"reason": "lost", "message": f"the machine {lane.machine} ended"}
-        crew.lose(lane, envelope)
+        crew.lose(lane, envelope, told=run.verdict is None)
         if crew.conclusion is not None:
             self._end_if_empty(crew)
             return

@@ -36,6 +36,15 @@ def hasty(hurried: Cloud) -> Iterator[Cloud]:
     hurried.clear()
 
 
+@pytest.fixture
+def kernel(hasty: Cloud) -> Iterator[Kernel]:
+    """A kernel that uses the cloud."""
+    own = Kernel(hasty.home)
+    ok(own.run("%load_ext jupyter_compute"))
+    yield own
+    own.close()
+
+
 def budget(kind: str, usd: float | None) -> None:
     answer = services.ask("POST", "/v1/budget", {"kind": kind, "usd": usd})
     assert answer.status == 200, answer.json
@@ -130,9 +139,7 @@ def test_budgets_outlive_the_service(hasty: Cloud) -> None:
     assert (found["day"]["usd"], found["run"]["usd"], found["notebook"]["usd"]) == (12.5, 0.5, None)
 
 
-def test_a_map_keeps_what_is_there(hasty: Cloud) -> None:
-    kernel = Kernel(hasty.home)
-    ok(kernel.run("%load_ext jupyter_compute"))
+def test_a_map_keeps_what_is_there(kernel: Kernel) -> None:
     reply = ok(
         kernel.run(
             """
@@ -162,7 +169,6 @@ except BudgetReached as reached:
     for line in ("day", "day -1", "week 5", "day 1 2", "day 5EUR", "day nan"):
         assert kernel.run(f"%compute budget {line}").status == "error"
     ok(kernel.run("%compute budget day off"))
-    kernel.close()
     wait(lambda: not services.ask("GET", "/v1/status").json["runs"])
 
 
