@@ -234,7 +234,9 @@ class Map(Generic[R]):
                 self._discard(chunk.blobs)
         for piece in answer["pieces"]:
             self._since = piece["seq"]
-            if piece["n"] in items.open:
+            # Killed is what the pool ends: its next answer says why.
+            killed = piece.get("died", {}).get("reason") == "killed"
+            if piece["n"] in items.open and not killed:
                 self._land(piece)
         self._progress.update(items.done, items.retried, items.failed, answer["lanes"])
 
