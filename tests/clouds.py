@@ -24,12 +24,14 @@ class Cloud:
     Parameters
     ----------
     home : Home
+    settings : str
+        More lines of the configuration.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, settings: str = "") -> None:
         self.home = home
         (home.path / "dask").mkdir()
-        (home.path / "dask" / "compute.yaml").write_text(CONFIG)
+        (home.path / "dask" / "compute.yaml").write_text(CONFIG + settings)
         self.sandbox = Sandbox(home, boot_delay_s=0.2)
         self.service: subprocess.Popen[bytes] | None = None
         self._is_set_up = False

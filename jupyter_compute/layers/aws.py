@@ -10,20 +10,30 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from jupyter_compute import hosts, places, settings
 from jupyter_compute.layers.base import Store
 from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.layers.refusals import CallFailed, translate
 
-__all__ = ["LAUNCH_TAG", "NAME", "OWNER_TAG", "Account", "borrowed", "installation", "tags"]
+__all__ = [
+    "LAUNCH_TAG",
+    "NAME",
+    "OWNER_TAG",
+    "ROLE_TAG",
+    "Account",
+    "borrowed",
+    "installation",
+    "tags",
+]
 
 OWNER_TAG = "jupyter-compute:owner"
 LAUNCH_TAG = "jupyter-compute:launch"
+ROLE_TAG = "jupyter-compute:role"
 NAME = "jupyter-compute"
 
 _CONNECT_S = 5
@@ -62,7 +72,14 @@ def borrowed(name: str) -> Any:
     """Return a setting of dask-cloudprovider, e.g. ``ec2.vpc``; None unless somebody set it."""
     import dask.config
 
-    value = dask.config.get(f"cloudprovider.{name}", None)
+    key = f"cloudprovider.{name}"
+    value = dask.config.get(key, None)
+    loaded = sys.modules.get("dask_cloudprovider.config")
+    if loaded is not None and value == dask.config.get(
+        name, None, config=loaded.defaults["cloudprovider"]
+    ):
+        # Loaded for another layer, it has brought its defaults along.
+        value = dask.config.get(key, None, config=dask.config.collect(dask.config.paths))
     return None if value in ("", [], {}) else value
 
 
@@ -113,7 +130,7 @@ class Account:
     @property
     def rehearsed(self) -> bool:
         """Whether this is not AWS, but a sandbox on this computer."""
-        return hosts.is_loopback(urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname or "")
+        return hosts.rehearsed()
 
     @property
     def number(self) -> str:
@@ -202,19 +219,24 @@ class Account:
             raise
         return ""
 
-    def out_of_reach(self) -> str:
+    def out_of_reach(self, machines: str = "machines of AWS") -> str:
         """Return why machines could not reach the pool, or nothing if they might.
 
         A machine that never joins is paid for, so this is said before one is started.
+
+        Parameters
+        ----------
+        machines : str
+            Which ones.
         """
         host = hosts.scheduler_host()
         if not hosts.is_ours(host):
             return f"scheduler-host: {host!r} is not an address of this computer"
-        if self.rehearsed or not hosts.is_loopback(host):
+        if hosts.placement() == "cloud" or self.rehearsed or not hosts.is_loopback(host):
             return ""
         return (
-            f"machines of AWS cannot reach this computer at {host}: set scheduler-host to its "
-            "address in their network (docs/aws.md says where that works)"
+            f"{machines} cannot reach this computer at {host}: set scheduler-host to its "
+            "address in their network, or scheduler to auto (docs/aws.md says where that works)"
         )
 
     def check_credentials(self) -> None:

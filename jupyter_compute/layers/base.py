@@ -16,6 +16,7 @@ from jupyter_compute.model import Offer
 from jupyter_compute.parts import Patience
 
 __all__ = [
+    "Address",
     "Apart",
     "Boot",
     "Explaining",
@@ -26,6 +27,8 @@ __all__ = [
     "Machine",
     "Refusal",
     "Rehearsing",
+    "Relay",
+    "Relaying",
     "Store",
     "Upload",
 ]
@@ -55,6 +58,45 @@ class Boot:
 
 
 @dataclass(frozen=True, slots=True)
+class Relay:
+    """What a relay is started with. It holds nothing that stays secret.
+
+    Parameters
+    ----------
+    authority : str
+        Certificate of the pool's authority (PEM): who calls must show one that it has signed.
+    token : str
+        Shows the pool that this is the relay which it has started.
+    beat_s, lease_s : float
+        See `policy.lifecycle.Timers`; it ends itself when no pool was there for `lease_s`.
+    lifetime_s : float
+        It ends itself after this, whatever happens.
+    """
+
+    authority: str
+    token: str
+    beat_s: float
+    lease_s: float
+    lifetime_s: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a machine is reached.
+
+    Parameters
+    ----------
+    private : str
+        By other machines.
+    public : str
+        By everybody who is let in; empty if it has none.
+    """
+
+    private: str
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Machines to be started together, for the same purpose.
 
@@ -66,14 +108,15 @@ class Launch:
         What will do, the best first; all of one layer.
     count : int
         How many machines.
-    boot : Boot or None
-        None for a layer that introduces its machines itself (`Introducing`).
+    boot : Boot, Relay or None
+        A `Relay` for what is no machine but a relay; None for a layer that introduces its
+        machines itself (`Introducing`).
     """
 
     id: str
     offers: tuple[Offer, ...]
     count: int = 1
-    boot: Boot | None = None
+    boot: Boot | Relay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,3 +347,30 @@ class Apart(Protocol):
 
     def store(self) -> Store:
         """Return the store. It is equal each time, and nothing is asked of it yet."""
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """A layer that can start a relay, for machines that cannot reach their pool."""
+
+    def relay_offers(self) -> Sequence[Offer]:
+        """Return on what a relay may run, the cheapest first."""
+
+    def let_in(self) -> str:
+        """Let this computer call relays, from where it is seen now and not from where it was
+        before; return that.
+
+        Raises
+        ------
+        PoolError
+            If that is not possible, or would let in everybody.
+        """
+
+    def where(self, machine_id: str) -> Address | None:
+        """Return where a machine is reached; None if it is not known yet.
+
+        Raises
+        ------
+        PoolError
+            If the layer cannot be asked now.
+        """

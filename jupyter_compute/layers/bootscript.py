@@ -7,16 +7,21 @@ the address of the archive for an hour and for reading only.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import shlex
+from pathlib import Path
+from typing import Any
 
+from jupyter_compute import relay
 from jupyter_compute.errors import PoolError
-from jupyter_compute.layers.base import Boot
+from jupyter_compute.layers.base import Boot, Relay
+from jupyter_compute.layers.bundle import zipped
 from jupyter_compute.layers.stock import Archive
 from jupyter_compute.model import Offer
 
-__all__ = ["command", "user_data"]
+__all__ = ["command", "relay_data", "user_data"]
 
 _MOST_USER_DATA = 16384
 _MOST_OVERRIDES = 8192
@@ -37,6 +42,20 @@ _CONTAINER = """\
 {variables}
 {install}exec timeout {seconds} jupyter-compute-node
 """
+
+_RELAY = """\
+#!/bin/sh
+# Whatever happens: the relay ends, and with that it is deleted.
+trap 'shutdown -h now' EXIT
+shutdown -h +{minutes}
+export JUPYTER_COMPUTE_RELAY={told}
+place=$(mktemp -d "${{TMPDIR:-/var/tmp}}/jupyter-compute.XXXXXX")
+python3 -c {unpack} "$place/relay.pyz" {program}
+python3 "$place/relay.pyz"
+"""
+
+_UNPACK = "import base64, sys; open(sys.argv[1], 'wb').write(base64.b64decode(sys.argv[2]))"
+_RELAY_MAIN = b"from relay.program import main\nraise SystemExit(main())\n"
 
 _INSTALL = """\
 if ! command -v jupyter-compute-node >/dev/null; then
@@ -66,8 +85,8 @@ open(path, "wb").write(body)
 """
 
 
-def user_data(boot: Boot, offer: Offer, archive: Archive | None = None) -> str:
-    """Return the script that EC2 runs on a machine at its first start.
+def user_data(boot: Boot, offer: Offer, archive: Archive | None = None, machine: str = "") -> str:
+    """Return the script that a VM runs at its first start.
 
     Parameters
     ----------
@@ -75,6 +94,8 @@ def user_data(boot: Boot, offer: Offer, archive: Archive | None = None) -> str:
     offer : Offer
     archive : Archive, optional
         What a machine installs that has no ``jupyter-compute-node``.
+    machine : str
+        Its id, if it has one before it is there; else it asks its cloud.
 
     Raises
     ------
@@ -83,8 +104,42 @@ def user_data(boot: Boot, offer: Offer, archive: Archive | None = None) -> str:
     """
     minutes = math.ceil(boot.lifetime_s / 60)
     text = _MACHINE.format(
-        minutes=minutes, variables=_variables(boot, offer), install=_install(archive)
+        minutes=minutes, variables=_variables(boot, offer, machine), install=_install(archive)
     )
+    return _short_enough(text)
+
+
+def relay_data(boot: Relay) -> str:
+    """Return the script that EC2 runs on a relay at its first start, its program included.
+
+    Parameters
+    ----------
+    boot : Relay
+    """
+    told = {
+        "authority": boot.authority,
+        "token": boot.token,
+        "pool": relay.POOL_PORT,
+        "ports": {"door": relay.DOOR_PORT, "scheduler": relay.SCHEDULER_PORT},
+        "beat_s": boot.beat_s,
+        "lease_s": boot.lease_s,
+    }
+    files = {f"relay/{path.name}": path.read_bytes() for path in _relay_files()}
+    program = zipped({"__main__.py": _RELAY_MAIN, **files})
+    text = _RELAY.format(
+        minutes=math.ceil(boot.lifetime_s / 60),
+        told=shlex.quote(json.dumps(told)),
+        unpack=shlex.quote(_UNPACK),
+        program=base64.b64encode(program).decode(),
+    )
+    return _short_enough(text)
+
+
+def _relay_files() -> list[Path]:
+    return sorted(Path(relay.__file__).parent.glob("*.py"))
+
+
+def _short_enough(text: str) -> str:
     if len(text.encode()) > _MOST_USER_DATA:
         raise PoolError(
             f"the start script of a machine has {len(text.encode())} bytes, "
@@ -120,8 +175,8 @@ def command(boot: Boot, offer: Offer, archive: Archive | None = None) -> list[st
     return ["/bin/sh", "-c", text]
 
 
-def _variables(boot: Boot, offer: Offer) -> str:
-    told = {
+def _variables(boot: Boot, offer: Offer, machine: str = "") -> str:
+    told: dict[str, Any] = {
         "url": boot.url,
         "authority": boot.authority,
         "token": boot.token,
@@ -130,6 +185,9 @@ def _variables(boot: Boot, offer: Offer) -> str:
         "gpu": offer.gpu,
         "spot": offer.spot,
     }
+    if machine:
+        # Nobody but AWS tells that a machine will be taken away.
+        told |= {"machine": machine, "spot": False}
     return f"export JUPYTER_COMPUTE_BOOT={shlex.quote(json.dumps(told))}"
 
 

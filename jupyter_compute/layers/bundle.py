@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from jupyter_compute import __version__, settings
 from jupyter_compute.errors import EnvironmentMismatch
 
-__all__ = ["Environment", "build", "environment"]
+__all__ = ["Environment", "build", "environment", "zipped"]
 
 _UV: Mapping[str, str] = {
     "version": "0.13.9",
@@ -134,7 +134,7 @@ def build(found: Environment, index: str = "", uv: Mapping[str, str] = _UV) -> b
         "uv": dict(uv),
         "wheel": wheel,
     }
-    return _zipped(
+    return zipped(
         {
             "__main__.py": Path(__file__).with_name("installer.py").read_bytes(),
             "plan.json": json.dumps(plan, sort_keys=True).encode(),
@@ -165,14 +165,15 @@ def _own_wheel() -> bytes:
     )
     record = [f"{name},sha256={_digest(body)},{len(body)}" for name, body in files.items()]
     files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    return _zipped(files)
+    return zipped(files)
 
 
 def _digest(body: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode()
 
 
-def _zipped(files: Mapping[str, bytes]) -> bytes:
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive of these files, the same whenever it is made."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in files.items():

@@ -17,14 +17,15 @@ from typing import Any
 from jupyter_compute import ask, settings
 from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
-from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
+from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, ROLE_TAG, Account, borrowed, tags
+from jupyter_compute.layers.base import Address, Boot, Launch, Launched, Machine, Relay, Store
 from jupyter_compute.layers.images import Image, architecture, find_image
 from jupyter_compute.layers.instances import Instances
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.network import Network, as_list, find_network, make_group
 from jupyter_compute.layers.refusals import CallFailed
+from jupyter_compute.layers.relay_group import RELAY_GROUP, clients, let_in, make_relay_group
 from jupyter_compute.layers.stock import Archive, Stock
 from jupyter_compute.model import Offer
 
@@ -34,6 +35,9 @@ _SAID_S = 3600.0
 _IMAGE_S = 600.0
 _NETWORK_S = 60.0
 """For how long images, subnets and groups are taken to be as they were found."""
+
+_RELAY_TYPES = 5
+"""So many types are tried for a relay."""
 
 
 class EC2Layer:
@@ -82,6 +86,29 @@ class EC2Layer:
         ours = self._image("x86_64").architecture
         return [offer for offer in found if architecture(offer.type) == ours]
 
+    def relay_offers(self) -> Sequence[Offer]:
+        """Return the cheapest types on demand that the image runs on: a relay needs next to nothing."""
+        chosen = settings.get("layers.ec2.ami") or borrowed("ec2.ami")
+        ours = self._image("x86_64").architecture if chosen else ""
+        known = [
+            (offer.usd_per_hour, offer.type, offer)
+            for offer in self._offers()
+            if offer.usd_per_hour is not None
+            and not (offer.spot or offer.gpu)
+            and ours in {"", architecture(offer.type)}
+        ]
+        return [offer for _, _, offer in sorted(known, key=lambda one: one[:2])[:_RELAY_TYPES]]
+
+    def let_in(self) -> str:
+        """Let this computer call relays, and return from where."""
+        found = clients()
+        let_in(self._account, self._relay_group(), found)
+        return found
+
+    def where(self, machine_id: str) -> Address | None:
+        """Return the addresses of an instance, as soon as AWS tells them."""
+        return self._instances.where(machine_id)
+
     def launch(self, launch: Launch) -> Launched:
         """Start machines: offer by offer, and subnet by subnet, until there are enough."""
         boot = launch.boot
@@ -127,19 +154,55 @@ class EC2Layer:
     def _tries(self, launch: Launch) -> Iterator[tuple[Offer, str]]:
         network = self._network()
         for offer in launch.offers:
-            for subnet, zone in network.places(offer.zone):
+            # An interface that is asked for by itself must say where it is.
+            relay = isinstance(launch.boot, Relay)
+            for subnet, zone in network.subnets if relay else network.places(offer.zone):
                 yield replace(offer, zone=zone), subnet
 
-    def _request(self, launch_id: str, boot: Boot, offer: Offer, subnet: str) -> dict[str, Any]:
-        image = self._image(architecture(offer.type))
-        marks = as_list(tags(self._account.owner, launch_id))
-        request: dict[str, Any] = {
+    def _request(
+        self, launch_id: str, boot: Boot | Relay, offer: Offer, subnet: str
+    ) -> dict[str, Any]:
+        if isinstance(boot, Relay):
+            return self._relay(launch_id, boot, offer, subnet)
+        marks = tags(self._account.owner, launch_id)
+        request = {
+            **self._instance(offer, marks),
+            "UserData": bootscript.user_data(boot, offer, self._archive()),
+            "SecurityGroupIds": list(self._groups()),
+        }
+        if subnet:
+            request["SubnetId"] = subnet
+        elif offer.zone:
+            request["Placement"] = {"AvailabilityZone": offer.zone}
+        if offer.spot:
+            once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+            request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
+        return {**request, **_role()}
+
+    def _relay(self, launch_id: str, boot: Relay, offer: Offer, subnet: str) -> dict[str, Any]:
+        marks = {**tags(self._account.owner, launch_id), "Name": RELAY_GROUP, ROLE_TAG: "relay"}
+        interface = {
+            "DeviceIndex": 0,
+            "Groups": [self._relay_group()],
+            # The pool calls it from outside, also where machines have none.
+            "AssociatePublicIpAddress": True,
+            "DeleteOnTermination": True,
+            **({"SubnetId": subnet} if subnet else {}),
+        }
+        return {
+            **self._instance(offer, marks),
+            "UserData": bootscript.relay_data(boot),
+            "NetworkInterfaces": [interface],
+        }
+
+    def _instance(self, offer: Offer, tagged: Mapping[str, str]) -> dict[str, Any]:
+        """Return what is asked for whatever the instance is for."""
+        image, marks = self._image(architecture(offer.type)), as_list(tagged)
+        return {
             "ImageId": image.id,
             "InstanceType": offer.type,
             # As many as there are: the rest is tried elsewhere.
             "MinCount": 1,
-            "UserData": bootscript.user_data(boot, offer, self._archive()),
-            "SecurityGroupIds": list(self._groups()),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {
                 "HttpEndpoint": "enabled",
@@ -152,14 +215,6 @@ class EC2Layer:
                 {"ResourceType": "volume", "Tags": marks + _borrowed_tags("ec2.volume_tags")},
             ],
         }
-        if subnet:
-            request["SubnetId"] = subnet
-        elif offer.zone:
-            request["Placement"] = {"AvailabilityZone": offer.zone}
-        if offer.spot:
-            once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-            request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
-        return {**request, **_role()}
 
     def _examine(self) -> str:
         """Look whether what every launch needs is there."""
@@ -191,6 +246,11 @@ class EC2Layer:
             return network.groups
         make = functools.partial(make_group, self._account, network.vpc)
         return [str(self._memory.get("group", make, _NETWORK_S))]
+
+    def _relay_group(self) -> str:
+        machines = self._groups()
+        make = functools.partial(make_relay_group, self._account, self._network().vpc, machines)
+        return str(self._memory.get(f"relay {machines}", make, _NETWORK_S))
 
     def _archive(self) -> Archive | None:
         prepared = settings.get("layers.ec2.ami")
@@ -224,5 +284,5 @@ def _role() -> Mapping[str, Any]:
 
 def _borrowed_tags(name: str) -> list[dict[str, str]]:
     theirs = borrowed(name) or {}
-    ours = {OWNER_TAG, LAUNCH_TAG, "Name"}
+    ours = {OWNER_TAG, LAUNCH_TAG, ROLE_TAG, "Name"}
     return as_list({str(k): str(v) for k, v in theirs.items() if k not in ours})

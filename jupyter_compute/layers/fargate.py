@@ -80,7 +80,7 @@ class FargateLayer:
     def launch(self, launch: Launch) -> Launched:
         """Start tasks: offer by offer, until there are enough."""
         boot = launch.boot
-        if boot is None:
+        if not isinstance(boot, Boot):
             raise PoolError(f"the launch {launch.id} has no invitation for its machines")
 
         def run(token: str, offer: Offer, most: int, count: int) -> Sequence[Machine]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, Account
-from jupyter_compute.layers.base import Machine
+from jupyter_compute.layers.base import Address, Machine
 from jupyter_compute.layers.launching import Fresh
 from jupyter_compute.layers.refusals import CallFailed, not_listed_yet
 from jupyter_compute.model import Offer
@@ -114,6 +114,20 @@ class Instances:
             with contextlib.suppress(_NotKnown):
                 self._end(machine_id)
         return state == "terminated"
+
+    def where(self, machine_id: str) -> Address | None:
+        """Return the addresses of one; None as long as AWS does not tell all of them."""
+        try:
+            answer = self._account.call("ec2", "describe_instances", InstanceIds=[machine_id])
+        except CallFailed as failure:
+            if failure.code in _UNKNOWN:
+                return None
+            raise
+        for reservation in answer["Reservations"]:
+            for one in reservation["Instances"]:
+                if one.get("PrivateIpAddress") and one.get("PublicIpAddress"):
+                    return Address(str(one["PrivateIpAddress"]), str(one["PublicIpAddress"]))
+        return None
 
     def console(self, machine_id: str, lines: int) -> str:
         """Return the last lines of the console, or nothing if there are none yet."""

@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from jupyter_compute.layers import vmsettings
 from jupyter_compute.layers.aws import Account
 from jupyter_compute.layers.base import Layer
+from jupyter_compute.layers.cloudprovider import CloudproviderLayer
 from jupyter_compute.layers.ec2 import EC2Layer
 from jupyter_compute.layers.fargate import FargateLayer
 from jupyter_compute.layers.market import Market
 from jupyter_compute.model import Offer
+from jupyter_compute.policy.where import GROUPS
 
 __all__ = ["others"]
 
@@ -26,10 +29,13 @@ def others() -> dict[str, Layer]:
     """Return every layer but `local`, by its name. Nothing is asked of anybody until one is used."""
     account = Account()
     market = Market(account)
-    return {
+    found: dict[str, Layer] = {
         "ec2": EC2Layer(account, _Fresh(account, market, market.ec2_offers)),
         "fargate": FargateLayer(account, _Fresh(account, market, market.fargate_offers)),
     }
+    for name in vmsettings.configured({"local", *GROUPS, *found}):
+        found[name] = CloudproviderLayer(name, account)
+    return found
 
 
 class _Fresh:

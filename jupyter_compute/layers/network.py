@@ -109,7 +109,7 @@ def find_vpc(account: Account) -> Mapping[str, Any]:
     return found[0]
 
 
-def find_group(account: Account, vpc: str) -> str:
+def find_group(account: Account, vpc: str, name: str = NAME) -> str:
     """Return the id of the security group that we made in the network, or nothing.
 
     Raises
@@ -119,7 +119,7 @@ def find_group(account: Account, vpc: str) -> str:
     """
     filters = [
         {"Name": "vpc-id", "Values": [vpc]},
-        {"Name": "group-name", "Values": [NAME]},
+        {"Name": "group-name", "Values": [name]},
         {"Name": f"tag:{OWNER_TAG}", "Values": ["*"]},
     ]
     answer = account.call("ec2", "describe_security_groups", Filters=filters)
@@ -129,7 +129,12 @@ def find_group(account: Account, vpc: str) -> str:
     return ""
 
 
-def make_group(account: Account, vpc: str) -> str:
+def make_group(
+    account: Account,
+    vpc: str,
+    name: str = NAME,
+    what: str = "Machines of jupyter-compute: nothing may come in",
+) -> str:
     """Return the id of our security group in the network, made if it is not there.
 
     Raises
@@ -138,12 +143,12 @@ def make_group(account: Account, vpc: str) -> str:
         If it may not be made, or is open to the world.
     """
     try:
-        return find_group(account, vpc) or str(
+        return find_group(account, vpc, name) or str(
             account.call(
                 "ec2",
                 "create_security_group",
-                GroupName=NAME,
-                Description="Machines of jupyter-compute: nothing may come in",
+                GroupName=name,
+                Description=what,
                 VpcId=vpc,
                 TagSpecifications=[
                     {"ResourceType": "security-group", "Tags": as_list(tags(account.owner))}
@@ -154,10 +159,10 @@ def make_group(account: Account, vpc: str) -> str:
         if failure.code != "InvalidGroup.Duplicate":
             raise
         # Somebody else made it just now; or it has our name, and is not ours.
-        if group := find_group(account, vpc):
+        if group := find_group(account, vpc, name):
             return group
         raise CallFailed(
-            f"the security group '{NAME}' in {vpc} is not of jupyter-compute",
+            f"the security group '{name}' in {vpc} is not of jupyter-compute",
             hint="set layers.aws.security-groups, or give that group another name",
         ) from failure
 

@@ -14,6 +14,7 @@ from jupyter_compute.layers.bucket_setup import Bucket
 from jupyter_compute.layers.fargate import CONTAINER
 from jupyter_compute.layers.network import find_group, make_group
 from jupyter_compute.layers.refusals import CallFailed
+from jupyter_compute.layers.relay_group import RELAY_GROUP, complete, make_relay_group
 from jupyter_compute.layers.tasks import LOG_GROUP, STREAM
 
 __all__ = ["Piece", "pieces"]
@@ -62,6 +63,7 @@ def pieces(account: Account, vpc: str) -> Sequence[Piece]:
     role = _Role(account)
     found: list[Piece] = [
         _Group(account, vpc),
+        _RelayGroup(account, vpc),
         _Logs(account),
         role,
         _Cluster(account),
@@ -72,26 +74,45 @@ def pieces(account: Account, vpc: str) -> Sequence[Piece]:
 
 
 class _Group:
-    def __init__(self, account: Account, vpc: str) -> None:
+    def __init__(self, account: Account, vpc: str, name: str = NAME) -> None:
         self._account = account
         self._vpc = vpc
-        self.title = f"security group {NAME} in {vpc}"
+        self._name = name
+        self.title = f"security group {name} in {vpc}"
         self.what = "lets nothing in"
 
     def state(self) -> Literal["missing", "other", "there"]:
-        return "there" if find_group(self._account, self._vpc) else "missing"
+        return "there" if self._found() else "missing"
 
     def owner(self) -> str:
-        group = find_group(self._account, self._vpc)
-        answer = self._account.call("ec2", "describe_security_groups", GroupIds=[group])
+        answer = self._account.call("ec2", "describe_security_groups", GroupIds=[self._found()])
         return _owner(answer["SecurityGroups"][0].get("Tags", ()))
 
     def make(self) -> None:
         make_group(self._account, self._vpc)
 
     def remove(self) -> None:
-        group = find_group(self._account, self._vpc)
-        self._account.call("ec2", "delete_security_group", GroupId=group)
+        self._account.call("ec2", "delete_security_group", GroupId=self._found())
+
+    def _found(self) -> str:
+        return find_group(self._account, self._vpc, self._name)
+
+
+class _RelayGroup(_Group):
+    def __init__(self, account: Account, vpc: str) -> None:
+        super().__init__(account, vpc, RELAY_GROUP)
+        self.what = "lets in machines, and a pool from its own address while it has a relay"
+
+    def state(self) -> Literal["missing", "other", "there"]:
+        if not self._found():
+            return "missing"
+        machines = find_group(self._account, self._vpc)
+        there = machines and complete(self._account, self._vpc, [machines])
+        return "there" if there else "other"
+
+    def make(self) -> None:
+        machines = make_group(self._account, self._vpc)
+        make_relay_group(self._account, self._vpc, [machines])
 
 
 class _Logs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 import time
 import urllib.error
@@ -15,13 +16,14 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["VARIABLE", "Order", "Refused", "join", "read_order"]
+__all__ = ["VARIABLE", "Order", "Refused", "join", "own_address", "read_order"]
 
 VARIABLE = "JUPYTER_COMPUTE_BOOT"
 """The variable with what the machine was booted with; what runs here never sees it."""
@@ -47,7 +49,9 @@ class Order:
         Bytes that runs can have.
     gpu : int
     spot : bool
-        True if the machine may be reclaimed.
+        True if the machine may be reclaimed, and its cloud tells it before.
+    machine : str
+        Its id; empty if it is to ask its cloud.
     """
 
     url: str
@@ -57,6 +61,7 @@ class Order:
     memory: int
     gpu: int = 0
     spot: bool = False
+    machine: str = ""
 
 
 def read_order() -> Order:
@@ -71,6 +76,21 @@ def read_order() -> Order:
         return Order(**json.loads(os.environ.pop(VARIABLE)))
     except (KeyError, TypeError, ValueError) as error:
         raise Refused(f"{VARIABLE} does not say how to join: {error!r}") from error
+
+
+def own_address(order: Order) -> str:
+    """Return this machine's address on the way to the pool. Nothing is sent.
+
+    Raises
+    ------
+    OSError
+        If there is no such way.
+    """
+    url = urlsplit(order.url)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((url.hostname or "", url.port or 443))
+        address: str = probe.getsockname()[0]
+        return address
 
 
 def join(order: Order, machine: str, patience_s: float) -> dict[str, str]:

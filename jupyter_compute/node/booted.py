@@ -29,7 +29,7 @@ def main() -> int:
     """Serve the pool that this machine was booted for, until that is over."""
     try:
         order = boot.read_order()
-        me = _who_am_i()
+        me = _who_am_i(order)
         invitation = boot.join(order, me.id, TIMERS.join_s)
     except (boot.Refused, OSError) as error:
         print(f"jupyter-compute-node: {error}", file=sys.stderr)
@@ -40,11 +40,13 @@ def main() -> int:
     return 0
 
 
-def _who_am_i() -> metadata.Self:
-    """Ask the cloud; a machine that has just booted may have to wait for its network."""
+def _who_am_i(order: boot.Order) -> metadata.Self:
+    """Return what the machine was told, or ask its cloud; either may have to wait for a network."""
     end = time.monotonic() + TIMERS.join_s
     while True:
         try:
+            if order.machine:
+                return metadata.Self(order.machine, boot.own_address(order))
             return metadata.who_am_i()
         except OSError:
             if time.monotonic() > end:

@@ -38,6 +38,8 @@ def short_of(options: Options) -> list[str]:
 
 
 def _refuse_more(disk: int, layer: str) -> None:
+    if layer not in {"aws", "ec2", "fargate", "sandbox"}:
+        raise AskError(f"--disk: how much machines of {layer} have is not known here")
     has = _TASK_DISK if layer == "fargate" else parse_memory(str(settings.get("layers.ec2.disk")))
     if disk > has:
         hint = "" if layer == "fargate" else "; set layers.ec2.disk"

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 __all__ = ["TIMERS", "Timers"]
 
-_FIRST_SWEEPS = 20
-
 
 @dataclass(frozen=True, slots=True)
 class Timers:
@@ -62,7 +60,7 @@ class Timers:
         Pause between two questions whether a spot machine will be taken away: AWS tells two
         minutes before, and recommends to ask every five seconds.
     ec2_launch_deadline_s, fargate_launch_deadline_s : float
-        The same for machines of these layers. A stock image boots and installs in one to two
+        The same for machines of these layers, the first for VMs of other clouds too. A stock image boots and installs in one to two
         minutes, a task pulls its image in less; what takes longer hangs, and is paid for.
     launch_call_s : float
         A call that launches machines has answered by then, or is taken for lost and repeated.
@@ -98,6 +96,20 @@ class Timers:
         A machine that has been silent this long is lost. One that dies is noticed at once
         by its closed connection; this is for one that is frozen, and longer than any
         pause by swapping or a suspended container that is worth surviving.
+    relay_beat_s : float
+        Pause between two beats on a connection to the relay; three that do not come are a lost
+        connection. Routers at home forget one on which nothing was said for a minute or more.
+    relay_connect_s, relay_retry_s : float
+        For how long the relay may take to answer a call, and the pause before the next one.
+    relay_silent_s : float
+        After this long without a connection to the relay the pool finds out from which address
+        it calls now, and lets that one in: a laptop may have come to another network.
+    relay_lost_s : float
+        After this long without a connection the relay is given up, and another one started if
+        one is wanted. All machines have lost their connections much earlier.
+    relay_failed_s : float
+        Pause before another relay is launched when there was no capacity, no answer, or the last
+        one did not come up.
     store_s : float
         A transfer of which nothing has moved for this long is given up, and the attempt
         begins again elsewhere. Longer than a broken network takes to mend itself, and than
@@ -150,6 +162,12 @@ class Timers:
     batch_idle_s: float = 0.3
     batch_most_s: float = 3.0
     lost_machine_s: float = 60.0
+    relay_beat_s: float = 20.0
+    relay_connect_s: float = 10.0
+    relay_retry_s: float = 1.0
+    relay_silent_s: float = 15.0
+    relay_lost_s: float = 120.0
+    relay_failed_s: float = 20.0
     store_s: float = 120.0
     machine_idle_s: float = 300.0
     service_idle_s: float = 600.0
@@ -157,22 +175,10 @@ class Timers:
     interrupt_s: float = 5.0
     terminate_s: float = 2.0
 
-    def launch_deadline(self, layer: str) -> float:
-        """Return how long a machine of the layer may take until it has joined."""
-        if layer == "ec2":
-            return self.ec2_launch_deadline_s
-        if layer == "fargate":
-            return self.fargate_launch_deadline_s
-        return self.launch_deadline_s
-
-    def sweep_pause(self, done: int) -> float:
-        """Return the pause after so many searches for strays."""
-        return self.sweep_first_s if done < _FIRST_SWEEPS else self.sweep_s
-
     def launch_limit_s(self, layer: str) -> float:
         """Return for how long a machine of the layer may take to join."""
-        limits = {"ec2": self.ec2_launch_deadline_s, "fargate": self.fargate_launch_deadline_s}
-        return limits.get(layer, self.launch_deadline_s)
+        limits = {"local": self.launch_deadline_s, "fargate": self.fargate_launch_deadline_s}
+        return limits.get(layer, self.ec2_launch_deadline_s)
 
 
 TIMERS = Timers()

@@ -12,8 +12,11 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import json
+import ssl
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -51,6 +54,18 @@ class Credentials:
         named: dict[str, Any] = {f"tls_{role}_cert": self.certificate for role in roles}
         named |= {f"tls_{role}_key": self.key for role in roles}
         return Security(require_encryption=True, tls_ca_file=self.authority, **named)
+
+    def server(self) -> ssl.SSLContext:
+        """Return the settings with which a server shows them to whoever calls."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        # The module reads keys from files only.
+        with tempfile.TemporaryDirectory(prefix="jupyter-compute-") as directory:
+            chain = Path(directory, "chain.pem")
+            chain.touch(0o600)
+            chain.write_text(self.key + self.certificate)
+            context.load_cert_chain(chain)
+        return context
 
 
 class Authority:

@@ -9,17 +9,14 @@ own and never travels.
 from __future__ import annotations
 
 import json
-import ssl
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
-from jupyter_compute.pool.authority import Authority, Credentials
+from jupyter_compute.pool.authority import Authority
 
 __all__ = ["Door"]
 
@@ -47,18 +44,28 @@ class Door:
     ) -> None:
         self._authority = authority
         self._server: HTTPServer | None = None
+        self.port = 0
+        """Where it listens."""
         self._application = Application(
             [(r"/v1/join", _Join, {"authority": authority, "admit": admit, "address": scheduler})],
             log_function=lambda _: None,
         )
 
-    def open(self, host: str) -> str:
-        """Listen at an address of this host, and return the URL of the door."""
-        context = _context(self._authority.credentials("door", [host]))
+    def open(self, host: str, name: str = "") -> str:
+        """Listen at an address of this host, and return the URL of the door.
+
+        Parameters
+        ----------
+        host : str
+        name : str, optional
+            The address at which machines find it, if that is another one.
+        """
+        context = self._authority.credentials("door", [name or host]).server()
         self._server = HTTPServer(self._application, ssl_options=context, max_body_size=_MOST_BYTES)
         sockets = bind_sockets(0, host)
         self._server.add_sockets(sockets)
-        return f"https://{host}:{sockets[0].getsockname()[1]}/v1/join"
+        self.port = sockets[0].getsockname()[1]
+        return f"https://{host}:{self.port}/v1/join"
 
     async def close(self) -> None:
         """Let nobody in any more."""
@@ -94,15 +101,3 @@ class _Join(RequestHandler):
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """Say no more than the status."""
         self.finish({"status": status_code})
-
-
-def _context(own: Credentials) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # The module reads keys from files only.
-    with tempfile.TemporaryDirectory(prefix="jupyter-compute-") as directory:
-        chain = Path(directory, "door.pem")
-        chain.touch(0o600)
-        chain.write_text(own.key + own.certificate)
-        context.load_cert_chain(chain)
-    return context

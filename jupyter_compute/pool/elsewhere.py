@@ -1,8 +1,10 @@
-"""What the service has because machines may be elsewhere: a door, stores, leases, a rehearsal."""
+"""What the service has because machines may be elsewhere: a door or a relay, stores, leases, a
+rehearsal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from jupyter_compute import ask, hosts, settings
 from jupyter_compute.layers.base import Apart, Store
@@ -15,6 +17,7 @@ from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.machines import Machines
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.rehearsal import Rehearsal
+from jupyter_compute.pool.relays import Relays
 from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.sweeps import Log, Sweeps
 
@@ -40,17 +43,32 @@ class Elsewhere:
         self._clock = clock
         self._engine: Engine
         self._door: Door
+        self._relays: Relays
         self._url = ""
         self._renewed = clock.monotonic()
         offering = scaler.offering
         self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
         scaler.limits = _limits()
+        hosts.placement()  # what is wrong with the setting is said now
 
-    def attach(self, engine: Engine, machines: Machines, log: Log) -> None:
-        """Set who places runs, who knows what runs where, and where launches are written down."""
-        scaler, self._engine = self._scaler, engine
-        address = engine.scheduler
-        self._door = Door(engine.authority, scaler.launches.admit, lambda: address.address)
+    def attach(
+        self,
+        engine: Engine,
+        machines: Machines,
+        log: Log,
+        give_up: Callable[[Sequence[str], str], None],
+    ) -> None:
+        """Set who places runs, who knows what runs where, where launches are written down, and
+        who is told that waiting for some layers is of no use.
+        """
+        scaler, self._engine, authority = self._scaler, engine, engine.authority
+
+        def scheduler() -> str:
+            return str(engine.scheduler.address)
+
+        self._door = Door(authority, scaler.launches.admit, scheduler)
+        self._relays = Relays(scaler, authority, scheduler, give_up, self._clock, TIMERS)
+        scaler.launches.missing = self._relays.missing
         scaler.launches.door = self._open
         scaler.launches.sweeps = Sweeps(log, self._clock, TIMERS)
         scaler.free, scaler.retiring, scaler.idle_s = engine.free, engine.drain, machines.idle_s
@@ -71,21 +89,27 @@ class Elsewhere:
         self._scaler.drain(machine)
 
     def tick(self) -> None:
-        """Renew the leases now and then."""
+        """Look after the relay, and renew the leases now and then."""
+        self._relays.tick()
         now = self._clock.monotonic()
         if now - self._renewed > TIMERS.lease_renew_s:
             self._renewed = now
             self._engine.renew_leases(TIMERS.lease_s)
 
+    def stop(self) -> None:
+        """Start no relay any more."""
+        self._relays.stop()
+
     async def close(self) -> None:
         """Let no more machines in."""
         await self._door.close()
+        await self._relays.close()
 
     def _open(self) -> tuple[str, str]:
         """Return where machines from elsewhere join, and whom they are to believe there."""
-        if not self._url:
+        if not self._url and not self._relays.url:
             self._url = self._door.open(hosts.scheduler_host())
-        return self._url, self._engine.authority.certificate
+        return self._relays.url or self._url, self._engine.authority.certificate
 
     def _in_use(self, waiting_too: bool) -> str:
         """Return why the layers elsewhere must stay as they are, or nothing."""

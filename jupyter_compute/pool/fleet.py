@@ -39,9 +39,15 @@ class Machine:
     meant : tuple of (str, int)
         For one that starts: whom for (`policy.steps.Machine`).
     why : str
+<<<<<<< HEAD
         Why this offer was chosen.
     asked : float
         When it was asked for, in monotonic seconds: it cannot be older.
+=======
+        Why this offer was chosen; for a relay that ends: why it does.
+    role : {"machine", "relay"}
+        Nothing runs on a relay.
+>>>>>>> main
     """
 
     id: str
@@ -52,7 +58,11 @@ class Machine:
     launch: str = ""
     meant: Meant = ()
     why: str = ""
+<<<<<<< HEAD
     asked: float = float("-inf")
+=======
+    role: Literal["machine", "relay"] = "machine"
+>>>>>>> main
 
     @property
     def label(self) -> str:
@@ -105,7 +115,8 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
     return {
         "id": machine.id,
         "layer": offer.layer,
-        "type": offer.type + SANDBOX if offer.sandbox else offer.type,
+        "type": _type(machine),
+        "role": machine.role,
         "state": machine.state,
         "spot": offer.spot,
         "usd_per_hour": offer.usd_per_hour,
@@ -118,6 +129,7 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
     }
 
 
+<<<<<<< HEAD
 async def last_words(layer: Layer, machine_id: str) -> str:
     """Return what a machine that failed said last, as the end of a sentence."""
     if not isinstance(layer, Explaining):
@@ -125,3 +137,8 @@ async def last_words(layer: Layer, machine_id: str) -> str:
     said = (await asyncio.to_thread(layer.console, machine_id)).split("\n")
     lines = [" ".join(line.split()) for line in said if line.strip()]
     return f" (console: {' / '.join(lines)[-_MOST_WORDS:]})" if lines else ""
+=======
+def _type(machine: Machine) -> str:
+    relay = " (relay)" if machine.role == "relay" else ""
+    return f"{machine.offer.type}{relay}{SANDBOX if machine.offer.sandbox else ''}"
+>>>>>>> main

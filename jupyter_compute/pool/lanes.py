@@ -210,7 +210,8 @@ class Crew:
     def lose(self, lane: Lane, envelope: Mapping[str, Any], *, told: bool = True) -> None:
         """Give the work of a lane that has ended to the others; report what ended it.
 
-        That is not `told` of a map that was stopped: its items have not failed. A lane that neither has done anything nor was at work counts as a failure.
+        The end is not `told` of a map that was stopped: its items have not failed. A lane that
+        neither has done anything nor was at work counts as a failure.
         """
         del self.lanes[lane.id]
         slices = [part for part in lane.slices if part.start < part.stop]

@@ -25,7 +25,11 @@ class _Ticket:
     """What lets the machines of a launch in."""
 
     launch: Launch
+<<<<<<< HEAD
     asked: float
+=======
+    boot: Boot
+>>>>>>> main
     until: float
     joined: set[str] = field(default_factory=set)
 
@@ -45,6 +49,8 @@ class Launches:
         self.under_way: dict[str, Launch] = {}
         self.door: Callable[[], tuple[str, str]] | None = None
         """Returns the URL where machines join, and the certificate of the pool's authority."""
+        self.missing: Callable[[], str] = lambda: ""
+        """Returns why no machine can be launched yet."""
         self.sweeps: Sweeps | None = None
         self._layers = layers
         self._clock = clock
@@ -55,6 +61,8 @@ class Launches:
     def start(self, launch: Launch, then: Callable[[Launch, Launched | PoolError], None]) -> None:
         """Ask the layer in the background, again until it answers, and call `then` with that.
 
+        Machines are let in by the door. What a relay needs to know is in its launch already.
+
         Raises
         ------
         PoolError
@@ -63,12 +71,21 @@ class Launches:
         assert self.door is not None
         assert self.sweeps is not None
         self.sweeps.intend(launch.id, launch.offers[0].layer, launch.count)
+<<<<<<< HEAD
         url, authority = self.door()
         token = secrets.token_urlsafe(24)
         launch = replace(launch, boot=Boot(url, authority, token, self._timers.lifetime_s))
         now = self._clock.monotonic()
         until = now + self._timers.launch_limit_s(launch.offers[0].layer)
         self._tickets[launch.id] = _Ticket(launch, now, until)
+=======
+        if launch.boot is None:
+            url, authority = self.door()
+            boot = Boot(url, authority, secrets.token_urlsafe(24), self._timers.lifetime_s)
+            launch = replace(launch, boot=boot)
+            until = self._clock.monotonic() + self._timers.launch_limit_s(launch.offers[0].layer)
+            self._tickets[launch.id] = _Ticket(launch, boot, until)
+>>>>>>> main
         self.under_way[launch.id] = launch
         task = asyncio.get_running_loop().create_task(self._carry_out(launch, then))
         self._tasks.add(task)
@@ -83,8 +100,8 @@ class Launches:
             If the token is unknown, too old, or all machines of its launch have joined.
         """
         for ticket in self._tickets.values():
-            boot = ticket.launch.boot
-            if boot is None or not hmac.compare_digest(boot.token.encode(), token.encode()):
+            boot = ticket.boot
+            if not hmac.compare_digest(boot.token.encode(), token.encode()):
                 continue
             if self._clock.monotonic() > ticket.until:
                 raise PermissionError("the token is too old")

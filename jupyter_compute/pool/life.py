@@ -196,10 +196,10 @@ class Life:
                 self._show_moving(run)
         self.maps.tick()
 
-    def fail_waiting(self, layer: str, message: str) -> None:
-        """End every run that waits for a machine of the layer, as none can be started."""
+    def fail_waiting(self, layers: Sequence[str], message: str) -> None:
+        """End every run that waits for a machine of these layers only, as none can be started."""
         for run in list(self.active.values()):
-            if not run.waits or where_of(run.spec).layers != (layer,):
+            if not (run.waits and set(where_of(run.spec).layers) <= set(layers)):
                 continue
             if run.spec.map:
                 self.maps.fail(run, died("start", message))

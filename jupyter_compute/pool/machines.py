@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock
 from jupyter_compute.pool.fleet import Machine, machines_to_wire
 from jupyter_compute.pool.record import Run
@@ -118,10 +119,18 @@ class Machines:
         Raises
         ------
         UnknownMachine
+        PoolError
+            If it is a relay, without `force`.
         """
         machine = self._scaler.machines.get(machine_id)
         if machine is None:
             raise UnknownMachine(machine_id)
+        if machine.role == "relay" and not force:
+            raise PoolError(
+                "other machines are reached through the relay, which ends when there is none",
+                hint="stop those, or force it",
+                status=409,
+            )
         if force or machine.state == "starting" or machine_id not in self.runs():
             self._scaler.end(machine_id)
         else:

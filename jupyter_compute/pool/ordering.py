@@ -7,6 +7,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from jupyter_compute.errors import PoolError
@@ -23,11 +24,11 @@ from jupyter_compute.policy.where import Needs, Waiting
 from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
 
-__all__ = ["Came", "Ordering"]
+__all__ = ["FINAL", "Came", "Ordering"]
 
 logger = logging.getLogger(__name__)
 
-_FINAL = {"permission", "credentials", "invalid"}
+FINAL = {"permission", "credentials", "invalid"}
 """Refusals that do not pass by themselves."""
 
 
@@ -116,6 +117,10 @@ class Ordering:
             timers=self._timers,
         )
         self._whys = {wait.key: wait.why for wait in scaling.waits}
+        if scaling.intents and (missing := self._launches.missing()):
+            wanted = {key for intent in scaling.intents for one in intent.meant for key, _ in one}
+            self._whys |= dict.fromkeys(wanted, missing)
+            return replace(scaling, intents=())
         for intent in scaling.intents:
             launch = Launch(f"jc-{secrets.token_hex(8)}", intent.offers, intent.count)
             try:
@@ -155,7 +160,8 @@ class Ordering:
         found = []
         for launch in self._launches.under_way.values():
             offer = launch.offers[0]
-            for number, meant in enumerate(self._intents[launch.id].meant):
+            intent = self._intents.get(launch.id)  # a relay is for nobody
+            for number, meant in enumerate(intent.meant if intent else ()):
                 name = f"{launch.id}.{number}"
                 sizes = offer.cpu, offer.memory, offer.gpu
                 found.append(steps.Machine(name, offer, "starting", *sizes, meant))
@@ -181,6 +187,6 @@ class Ordering:
         pairs = zip(answer.machines, intent.meant, strict=False)
         why = self._why(launch, intent, answer)
         self._came(launch, [Came(machine, meant, why) for machine, meant in pairs])
-        final = [refusal for refusal in answer.refused if refusal.kind in _FINAL]
+        final = [refusal for refusal in answer.refused if refusal.kind in FINAL]
         if final and not answer.machines:
             self._give_up(layer, final[-1].message)

@@ -67,7 +67,7 @@ class Scaler:
         self._woken = asyncio.Event()
         self.limits = Limits()
         self._demand: Callable[[], Sequence[Waiting]]
-        self._give_up: Callable[[str, str], None]
+        self._give_up: Callable[[Sequence[str], str], None]
         self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
         self.idle_s: Callable[[str], float | None] = lambda _: None
         self.retiring: Callable[[str], None] = lambda _: None
@@ -96,7 +96,7 @@ class Scaler:
         self,
         invite: Callable[[str], str],
         demand: Callable[[], Sequence[Waiting]],
-        give_up: Callable[[str, str], None],
+        give_up: Callable[[Sequence[str], str], None],
     ) -> None:
         """Introduce the machines to the scheduler, also those launched before it existed.
 
@@ -107,7 +107,7 @@ class Scaler:
         demand : callable
             Returns what waits for a machine.
         give_up : callable
-            Called with layer and message when no machine of a layer can be started.
+            Called with layers and message when no machine of these can be started.
         """
         self._invite, self._demand, self._give_up = invite, demand, give_up
         for machine in self.machines.values():
@@ -265,14 +265,15 @@ class Scaler:
         self.machines.pop(machine.id, None)
 
     def _tell(self, layer: str, message: str) -> None:
-        self._give_up(layer, message)
+        self._give_up((layer,), message)
 
     def _steps(self) -> list[steps.Machine]:
         """Return the machines elsewhere, as the decisions see them."""
         found = []
         for machine in self.machines.values():
             offer = machine.offer
-            if isinstance(self.layers[offer.layer], Introducing) or machine.state == "ending":
+            here = isinstance(self.layers[offer.layer], Introducing)
+            if here or machine.state == "ending" or machine.role == "relay":
                 continue
             free = self.free(machine.id) or (offer.cpu, offer.memory, offer.gpu)
             idle_s = self.idle_s(machine.id) if machine.state == "ready" else None
@@ -370,6 +371,9 @@ class Scaler:
         machine.state = "ending"
         layer = machine.offer.layer
         logger.warning("machine %s failed to start: %s", machine.id, why)
+        if machine.role == "relay":
+            machine.why = why  # for whoever waits for it
+            return
         if not isinstance(self.layers[layer], Introducing):
             self._ordering.boot_failed(layer, why, machine.launched)
             return
@@ -382,7 +386,7 @@ class Scaler:
         if self._failures[layer] >= _MOST_FAILURES:
             # The next run gets a fresh set of tries: what was wrong may have been mended.
             del self._failures[layer]
-            self._give_up(layer, message)
+            self._give_up((layer,), message)
 
     async def _launch_one(self, layer: str) -> None:
         try:

@@ -94,7 +94,8 @@ class Service:
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
-        self._elsewhere.attach(self._engine, self.machines, self._journal.launches)
+        give_up = self._life.fail_waiting
+        self._elsewhere.attach(self._engine, self.machines, self._journal.launches, give_up)
         self._costs = Costs(self._journal, clock, scaler.machines, active)
         self._costs.budget_day = lambda: self.budgets.limits["day"]
         self.state = State(
@@ -130,7 +131,11 @@ class Service:
     async def _close(self) -> None:
         self._close_door()
         await self._end_cancelled()
+<<<<<<< HEAD
         self._accounts.stop()
+=======
+        self._elsewhere.stop()
+>>>>>>> main
         self._life.close()
         self.transfers.close()
         await self._scaler.close()

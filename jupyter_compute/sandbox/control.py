@@ -27,7 +27,8 @@ class Refused(Exception):
 
 
 class Control:
-    """Answers ``POST /_sandbox/control/NAME`` with the sandbox's key, and machines' metadata.
+    """Answers ``POST /_sandbox/control/NAME`` with the sandbox's key, machines' metadata, and
+    from which address somebody asks.
 
     Parameters
     ----------
@@ -60,6 +61,8 @@ class Control:
 
     def answer(self, environ: dict[str, Any]) -> Answer:
         """Answer a request below ``/_sandbox``."""
+        if environ["PATH_INFO"] == "/_sandbox/checkip":
+            return 200, [("Content-Type", "text/plain")], f"{environ['REMOTE_ADDR']}\n".encode()
         _, _, kind, name, *rest = environ["PATH_INFO"].split("/", 4)
         if kind == "metadata":
             return self._metadata.answer(name, "/".join(rest), environ)

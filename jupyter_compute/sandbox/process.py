@@ -141,6 +141,7 @@ def _state(world: World) -> dict[str, Any]:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "DASK_JUPYTER_COMPUTE__LAYERS__AWS__CHECKIP": f"{world.endpoint}/_sandbox/checkip",
             "DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI": world.image,
             "DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE": IMAGE,
         },

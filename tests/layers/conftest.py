@@ -9,6 +9,7 @@ from typing import Any
 import dask.config
 import pytest
 
+import virtual
 from buckets import reach, serve
 from homes import Home
 from jupyter_compute import settings
@@ -75,6 +76,19 @@ def session_account(set_up: None) -> Account:
 def account(sandbox: Sandbox, session_account: Account) -> Account:
     """An account of the shared sandbox, in which `setup aws` has been run."""
     return session_account
+
+
+@pytest.fixture
+def no_settings_written(shared_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dask-cloudprovider writes when it is imported goes into the home of the tests."""
+    monkeypatch.setattr("dask.config.PATH", str(shared_home.path / "dask"))
+
+
+@pytest.fixture
+def dcp(sandbox: Sandbox, account: Account, no_settings_written: None) -> Iterator[None]:
+    """The layer `dcp` is configured: dask-cloudprovider's class for EC2, on the sandbox."""
+    with dask.config.set({"jupyter-compute.layers.dcp": virtual.on_sandbox(sandbox)}):
+        yield
 
 
 @pytest.fixture

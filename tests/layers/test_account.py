@@ -145,7 +145,7 @@ class TestOnTheSandbox:
         theirs = {
             "subnet_id": subnet["SubnetId"],
             "security_groups": [group["GroupId"]],
-            "filesystem_size": 40,
+            "filesystem_size": 50,
             "instance_tags": {"team": "mine", "Name": "theirs"},
         }
         with dask.config.set({f"cloudprovider.ec2.{name}": v for name, v in theirs.items()}):
@@ -157,7 +157,7 @@ class TestOnTheSandbox:
         tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
         assert (tags["team"], tags["Name"]) == ("mine", "jupyter-compute")
         disk = found["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
-        assert ec2.describe_volumes(VolumeIds=[disk])["Volumes"][0]["Size"] == 40
+        assert ec2.describe_volumes(VolumeIds=[disk])["Volumes"][0]["Size"] == 50
 
     def test_a_missing_image_or_network_is_named_with_its_region(self, sandbox: Sandbox):
         with dask.config.set({"jupyter-compute.layers.ec2.ami": "ami-00000000000000000"}):
@@ -198,7 +198,7 @@ def test_a_pool_that_machines_cannot_reach_launches_none(
     home: Home, monkeypatch: pytest.MonkeyPatch, host: str, why: str
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    said = {"layers.aws.region": "us-east-1", "scheduler-host": host}
+    said = {"layers.aws.region": "us-east-1", "scheduler-host": host, "scheduler": "here"}
     with dask.config.set({f"jupyter-compute.{name}": value for name, value in said.items()}):
         assert why_not().startswith(why)
 

@@ -13,11 +13,13 @@ import pytest
 
 from jupyter_compute.layers.aws import Account
 from jupyter_compute.layers.base import Boot, Launch, Layer, Machine
+from jupyter_compute.layers.cloudprovider import CloudproviderLayer
 from jupyter_compute.layers.ec2 import EC2Layer
 from jupyter_compute.layers.fargate import FargateLayer
 from jupyter_compute.layers.local import LocalLayer
 from jupyter_compute.model import Offer
 from services import wait_until
+from virtual import instance
 
 pytestmark = pytest.mark.slow
 
@@ -108,9 +110,24 @@ class Fargate(EC2):
         )
 
 
-@pytest.fixture(params=[Local, EC2, Fargate], ids=lambda bench: bench.__name__)
+class Cloudprovider(EC2):
+    """A layer that is configured with dask-cloudprovider's class for EC2."""
+
+    def again(self) -> Layer:
+        return CloudproviderLayer("dcp", self.account)
+
+    def offers(self) -> tuple[Offer, ...]:
+        return tuple(self.layer.offers())
+
+    def kill(self, machine: Machine) -> None:
+        self.sandbox.ask("kill", machine=instance(self.sandbox, machine.id))
+
+
+@pytest.fixture(params=[Local, EC2, Fargate, Cloudprovider], ids=lambda bench: bench.__name__)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     needs = () if request.param is Local else ("sandbox", "account")
+    if request.param is Cloudprovider:
+        request.getfixturevalue("dcp")
     bench = request.param(*map(request.getfixturevalue, needs))
     yield bench
     end(bench.layer, bench.layer.list())

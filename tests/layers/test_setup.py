@@ -19,7 +19,7 @@ from jupyter_compute.blobs import hash_of
 from jupyter_compute.errors import AskError, PoolError
 from jupyter_compute.layers import setup
 from jupyter_compute.layers.aws import Account
-from jupyter_compute.layers.base import Boot, Launch
+from jupyter_compute.layers.base import Boot, Launch, Relay
 from jupyter_compute.layers.ec2 import EC2Layer
 from jupyter_compute.layers.fargate import FargateLayer
 from jupyter_compute.layers.market import Market
@@ -31,7 +31,15 @@ from services import wait_until
 pytestmark = pytest.mark.slow
 
 GIB = 2**30
-KINDS = ["security group", "log group", "role", "ECS cluster", "task definition", "bucket"]
+KINDS = [
+    "security group",
+    "security group",
+    "log group",
+    "role",
+    "ECS cluster",
+    "task definition",
+    "bucket",
+]
 
 NAMES = {
     "s3:CreateMultipartUpload": {"s3:PutObject"},
@@ -196,6 +204,7 @@ def _use(directory: Path) -> None:
             (machine,) = layer.launch(Launch(f"p{time.time_ns()}", (offer,), 1, boot)).machines
             layer.console(machine.id)
             wait_until(lambda layer=layer, machine=machine: layer.terminate(machine.id))
+    _use_a_relay(account)
     Market(account, directory).refresh()
     store, blob = account.store(), directory / "blob"
     blob.write_bytes(b"x")
@@ -204,6 +213,20 @@ def _use(directory: Path) -> None:
     store.download(name, directory / "copy", 1, Patience(10))
     store.delete([name])
     store.abort("0" * 32, store.put_urls("0" * 32, 2 * PART).id)
+
+
+def _use_a_relay(account: Account) -> None:
+    """Launch a relay, find it, and let in the pool from one address and then from another."""
+    offer = Offer("ec2", "t3.nano", 2, GIB // 2, usd_per_hour=0.01)
+    with dask.config.set({"jupyter-compute.layers.ec2.ami": None}):
+        layer = EC2Layer(account, lambda: [offer])
+        launch = Launch(f"r{time.time_ns()}", (offer,), 1, Relay("x", "x", 20, 600))
+        (machine,) = layer.launch(launch).machines
+        assert layer.where(machine.id) is not None
+        for cidr in ("192.0.2.1/32", "192.0.2.2/32"):
+            with dask.config.set({"jupyter-compute.scheduler-clients": cidr}):
+                assert layer.let_in() == cidr
+        wait_until(lambda: layer.terminate(machine.id))
 
 
 def _last(sandbox: Sandbox) -> int:

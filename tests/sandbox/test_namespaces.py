@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import subprocess
 import urllib.request
+from urllib.parse import urlsplit
 
 import pytest
 
+import nat
 import services
 from homes import Home
 from jupyter_compute.layers import setup
+from jupyter_compute.relay import POOL_PORT
 from jupyter_compute.sandbox import namespaces
+from kernels import Kernel, ok
 from sandboxes import Sandbox, wait
 
 pytestmark = [
@@ -24,6 +31,16 @@ pytestmark = [
 ]
 
 SERVER = "#!/bin/sh\necho $JUPYTER_COMPUTE_SANDBOX_MACHINE >id\nexec python3 -m http.server 8786\n"
+
+MAP = """
+from jupyter_compute import remote
+
+@remote(on="ec2", cpu=1, memory="1G")
+def double(number):
+    return 2 * number
+
+sum(double.map(range(30)))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -108,4 +125,35 @@ def test_a_machine_joins_the_pool_at_its_address_in_the_network(sandbox, monkeyp
             services.hang_up()
             sandbox.home.stop_pool()
             service.wait(30)
+    sandbox.reset()
+
+
+def test_one_outbound_port_is_all_that_machines_take_of_a_client_behind_a_router(sandbox):
+    with sandbox.entered():
+        setup.run(yes=True, quiet=True)
+        api, name = urlsplit(sandbox.state["endpoint"]), f"jcnat{os.getpid()}"
+        world, ports = ["198.18.0.0/15", f"{api.hostname}/32"], [POOL_PORT, api.port]
+        with nat.router(name, world, ports) as router:
+            service = services.start((nat.PROGRAM, name))
+            kernel = Kernel(sandbox.home)
+            try:
+                ok(kernel.run("%load_ext jupyter_compute\nimport numpy as np\na = np.arange(2e6)"))
+                cell = "%%remote --on ec2 --cpu 1 --memory 2G\nb = a + 1\nfloat(b.sum() - a.sum())"
+                assert ok(kernel.run(cell)).result == "2000000.0"
+                assert ok(kernel.run("float((b - a).sum())")).result == "2000000.0"
+                assert ok(kernel.run(MAP)).result == "870"
+                # No machine, and the relay neither, is reached at its address in the network.
+                machines = sandbox.machines("running")
+                assert len(machines) > 1
+                for machine in machines:
+                    away = (machine["address"], 22)
+                    refused = router.inside(lambda away=away: socket.create_connection(away, 2))
+                    assert refused.errno == errno.ENETUNREACH
+            finally:
+                kernel.close()
+                services.hang_up()
+                sandbox.home.stop_pool()
+                service.wait(30)
+        ((_, port),) = {(host, port) for host, port in router.let_out if host != api.hostname}
+        assert port == POOL_PORT
     sandbox.reset()

@@ -65,3 +65,24 @@ def test_the_page_on_aws_names_the_settings_options_and_files_that_there_are(roo
     links = re.findall(r"\]\(([^#)]+)\)", page)
     assert links
     assert [link for link in links if not (root / "docs" / link).exists()] == []
+
+
+def test_the_examples_of_the_page_on_other_clouds_can_be_configured(root: Path) -> None:
+    import dask.config
+    import yaml
+
+    from jupyter_compute import settings
+    from jupyter_compute.layers import vmsettings
+
+    page = (root / "docs" / "cloudprovider.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.+?)^```\n", page, re.DOTALL | re.MULTILINE)
+    settings.get("layer")
+    with dask.config.set(yaml.safe_load(example)):
+        names = [*vmsettings.configured({"local", "aws", "ec2", "fargate"})]
+        read = {name: vmsettings.read(name) for name in names}
+    assert [*read] == ["gcp", "hetzner"]
+    spot = read["gcp"].kinds["preemptible-8"]
+    assert (spot.offer.spot, spot.offer.usd_per_hour) == (True, None)
+    assert spot.options["machine_type"] in read["gcp"].kinds
+    settings_named = set(re.findall(r"`(?:types\.\*\.)?([a-z-]+)`", page))
+    assert settings_named >= vmsettings.KEYS | vmsettings.TYPE_KEYS
