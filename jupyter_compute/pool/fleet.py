@@ -39,15 +39,12 @@ class Machine:
     meant : tuple of (str, int)
         For one that starts: whom for (`policy.steps.Machine`).
     why : str
-<<<<<<< HEAD
         Why this offer was chosen.
     asked : float
         When it was asked for, in monotonic seconds: it cannot be older.
-=======
         Why this offer was chosen; for a relay that ends: why it does.
     role : {"machine", "relay"}
         Nothing runs on a relay.
->>>>>>> main
     """
 
     id: str
@@ -58,11 +55,8 @@ class Machine:
     launch: str = ""
     meant: Meant = ()
     why: str = ""
-<<<<<<< HEAD
     asked: float = float("-inf")
-=======
     role: Literal["machine", "relay"] = "machine"
->>>>>>> main
 
     @property
     def label(self) -> str:
@@ -129,7 +123,6 @@ def _wire(machine: Machine, used: Any, runs: int) -> dict[str, Any]:
     }
 
 
-<<<<<<< HEAD
 async def last_words(layer: Layer, machine_id: str) -> str:
     """Return what a machine that failed said last, as the end of a sentence."""
     if not isinstance(layer, Explaining):
@@ -137,8 +130,8 @@ async def last_words(layer: Layer, machine_id: str) -> str:
     said = (await asyncio.to_thread(layer.console, machine_id)).split("\n")
     lines = [" ".join(line.split()) for line in said if line.strip()]
     return f" (console: {' / '.join(lines)[-_MOST_WORDS:]})" if lines else ""
-=======
+
+
 def _type(machine: Machine) -> str:
     relay = " (relay)" if machine.role == "relay" else ""
     return f"{machine.offer.type}{relay}{SANDBOX if machine.offer.sandbox else ''}"
->>>>>>> main

@@ -25,11 +25,8 @@ class _Ticket:
     """What lets the machines of a launch in."""
 
     launch: Launch
-<<<<<<< HEAD
-    asked: float
-=======
     boot: Boot
->>>>>>> main
+    asked: float
     until: float
     joined: set[str] = field(default_factory=set)
 
@@ -71,21 +68,13 @@ class Launches:
         assert self.door is not None
         assert self.sweeps is not None
         self.sweeps.intend(launch.id, launch.offers[0].layer, launch.count)
-<<<<<<< HEAD
-        url, authority = self.door()
-        token = secrets.token_urlsafe(24)
-        launch = replace(launch, boot=Boot(url, authority, token, self._timers.lifetime_s))
-        now = self._clock.monotonic()
-        until = now + self._timers.launch_limit_s(launch.offers[0].layer)
-        self._tickets[launch.id] = _Ticket(launch, now, until)
-=======
         if launch.boot is None:
             url, authority = self.door()
             boot = Boot(url, authority, secrets.token_urlsafe(24), self._timers.lifetime_s)
             launch = replace(launch, boot=boot)
-            until = self._clock.monotonic() + self._timers.launch_limit_s(launch.offers[0].layer)
-            self._tickets[launch.id] = _Ticket(launch, boot, until)
->>>>>>> main
+            now = self._clock.monotonic()
+            until = now + self._timers.launch_limit_s(launch.offers[0].layer)
+            self._tickets[launch.id] = _Ticket(launch, boot, now, until)
         self.under_way[launch.id] = launch
         task = asyncio.get_running_loop().create_task(self._carry_out(launch, then))
         self._tasks.add(task)

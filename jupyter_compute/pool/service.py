@@ -131,11 +131,8 @@ class Service:
     async def _close(self) -> None:
         self._close_door()
         await self._end_cancelled()
-<<<<<<< HEAD
         self._accounts.stop()
-=======
         self._elsewhere.stop()
->>>>>>> main
         self._life.close()
         self.transfers.close()
         await self._scaler.close()
