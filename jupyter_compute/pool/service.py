@@ -101,11 +101,10 @@ class Service:
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
         )
-        self._requests = 0
         self._started = clock.now()
         self._idle_since = clock.monotonic()
         self._stopping = asyncio.Event()
-        self._told_to_stop = False
+        self._requests, self._told_to_stop = 0, False
         self._server = make_server(self)
 
     async def run(self, listener: socket.socket) -> None:
