@@ -76,7 +76,7 @@ class Crowd:
         """Let a run begin on a machine."""
         run.machine_id, run.machine, run.state = machine_id, OFFER.type, "running"
         run.started = run.attempt_started = self._now - self._rng.uniform(1, 600)
-        run.reason, run.usd_per_hour = f"on {OFFER.type}", PRICE / PER_MACHINE
+        run.reason = f"on {OFFER.type}"
 
     def end(self, run: Run, days_ago: int = 0, usd: float = 0.0123) -> None:
         """Let a run end."""
@@ -117,7 +117,8 @@ class Crowd:
         self.journal.close()
 
     def _use(self, run: Run) -> dict[str, float]:
-        run.look_at_cost(self.clock.now())
+        going_on_s = self.clock.now() - (run.attempt_started or self.clock.now())
+        run.usd = PRICE / PER_MACHINE * going_on_s / 3600
         run.cpu_used = self._rng.uniform(0.5, 2)
         run.memory_used = self._rng.randrange(10**9, 10**10)
         run.memory_peak = max(run.memory_peak or 0, int(run.memory_used))

@@ -25,6 +25,7 @@ __all__ = [
     "LEAST_CPU",
     "LEAST_MEMORY",
     "LONGEST_TIME",
+    "MOST_MONEY",
     "MOST_RETRIES",
     "Ask",
     "exact_memory",
@@ -40,6 +41,7 @@ __all__ = [
     "parse_gpu",
     "parse_memory",
     "parse_memory_range",
+    "parse_money",
     "parse_time",
     "refuse",
     "show",
@@ -49,6 +51,7 @@ LEAST_CPU = 0.1
 LEAST_MEMORY = 64 * 2**20
 LONGEST_TIME = 30 * 86400.0
 MOST_RETRIES = 100
+MOST_MONEY = 1e6
 
 # AWS's DescribeInstanceTypes for us-east-1 without bare metal, as of 2026-07-20.
 LARGEST_CPU = 896
@@ -224,6 +227,15 @@ def parse_count(value: object, what: str = "retries", most: int = MOST_RETRIES) 
     return int(number)
 
 
+def parse_money(value: object, what: str = "max_cost") -> float:
+    """Return dollars from 0 to a million, of ``"2.50"``, ``"$5"`` or a number."""
+    number = _number(value.strip().removeprefix("$") if isinstance(value, str) else value)
+    if number is None or not 0 <= number <= MOST_MONEY:
+        rule = f"is not an amount of dollars from 0 to {MOST_MONEY:.0f}"
+        refuse(what, value, rule, "e.g. 2.50")
+    return number
+
+
 def parse_gpu(value: object, what: str = "gpu") -> tuple[int, str]:
     """Return ``(count, name)`` of ``"1"``, ``"L4"`` or ``"L4:2"``; name is empty for any kind."""
     number, name = _number(value), ""
@@ -253,6 +265,10 @@ class Ask:
     instances : tuple of str
         The only machine types that will do; empty if any will.
     spot : {"auto", "always", "never"}
+    max_cost : float or None
+        What the run may cost, in dollars; 0 for machines that are free.
+    priced : bool
+        True if only machines will do whose price is known, as there is a budget.
     """
 
     cpu: float = 1.0
@@ -263,6 +279,8 @@ class Ask:
     layer: str = "local"
     instances: tuple[str, ...] = ()
     spot: str = "auto"
+    max_cost: float | None = None
+    priced: bool = False
 
     def __str__(self) -> str:
         sizes = [format_memory(size) for size in (self.memory, self.memory_high) if size]

@@ -16,6 +16,7 @@
     │   ├─ NoCapacity
     │   ├─ QuotaReached
     │   └─ LaunchFailed
+    ├─ BudgetReached       a budget does not allow to go on
     ├─ EnvironmentMismatch
     └─ PoolError           the pool cannot be reached or started
 
@@ -33,6 +34,7 @@ from typing import Any
 __all__ = [
     "AskError",
     "AttemptError",
+    "BudgetReached",
     "Cancelled",
     "CapacityError",
     "ComputeError",
@@ -192,6 +194,20 @@ class QuotaReached(CapacityError):
 
 class LaunchFailed(CapacityError):
     """Machines could not be started, or started and never joined the pool."""
+
+
+class BudgetReached(ComputeError):
+    """The run was stopped, as what may be spent is spent."""
+
+    @property
+    def limit(self) -> float | None:
+        """What may be spent, in dollars."""
+        return self.facts.get("limit")
+
+    @property
+    def spent(self) -> float | None:
+        """What was spent when the run was stopped, in dollars."""
+        return self.facts.get("spent")
 
 
 class EnvironmentMismatch(ComputeError):

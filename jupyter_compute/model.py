@@ -136,6 +136,10 @@ class RunSpec:
     packages : str
         Hash of the blob with what the interpreter has installed (`packages.describe`); empty for
         a run on this computer, which uses the interpreter itself.
+    max_cost : float or None
+        It is stopped before it costs more dollars; None without a budget of its own.
+    priced : bool
+        True if some budget bounds it: then only machines will do whose price is known.
     """
 
     name: str
@@ -164,6 +168,8 @@ class RunSpec:
     instances: tuple[str, ...] = ()
     spot: str = "auto"
     packages: str = ""
+    max_cost: float | None = None
+    priced: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -265,6 +271,8 @@ class Receipt:
     advised : dict or None
         The ask that `advice` is about, by the names of the ask: ``cpu``, ``memory``,
         ``memory_high``; only what should change. None without advice.
+    attempts_usd : list of float or None, or None
+        `cost_usd` by attempt; None of a map.
     """
 
     wait_s: float
@@ -282,6 +290,7 @@ class Receipt:
     lane_s: float | None = None
     cpu_peak: float | None = None
     advised: dict[str, float] | None = None
+    attempts_usd: list[float | None] | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""

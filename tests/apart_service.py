@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jupyter_compute.layers.base import Store
 from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.layers.local import LocalLayer
+from jupyter_compute.layers.stores import Store
 from jupyter_compute.model import Offer
 from jupyter_compute.pool import start
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from jupyter_compute import hosts, places, settings
-from jupyter_compute.layers.base import Store
 from jupyter_compute.layers.bucket import Bucket
 from jupyter_compute.layers.refusals import CallFailed, translate
+from jupyter_compute.layers.stores import Store
 
 __all__ = [
     "LAUNCH_TAG",

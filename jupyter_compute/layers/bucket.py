@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_compute import parts
-from jupyter_compute.layers.base import Upload
+from jupyter_compute.layers.stores import Upload
 from jupyter_compute.parts import Broken, Patience, Refused
 
 __all__ = ["Bucket"]

@@ -25,13 +25,14 @@ from jupyter_compute import hosts, settings
 from jupyter_compute.errors import AskError, EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript, vmclass, vmsettings
 from jupyter_compute.layers.aws import Account
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Store
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
 from jupyter_compute.layers.jobs import Job
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.nostore import NoStore
 from jupyter_compute.layers.refusals import CallFailed
 from jupyter_compute.layers.stock import Archive, Stock
+from jupyter_compute.layers.stores import Store
 from jupyter_compute.layers.vms import VMs
 from jupyter_compute.model import Offer
 

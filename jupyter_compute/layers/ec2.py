@@ -18,16 +18,7 @@ from jupyter_compute import ask, settings
 from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import LAUNCH_TAG, OWNER_TAG, ROLE_TAG, Account, borrowed, tags
-from jupyter_compute.layers.base import (
-    Address,
-    Boot,
-    Launch,
-    Launched,
-    Machine,
-    Prices,
-    Relay,
-    Store,
-)
+from jupyter_compute.layers.base import Address, Boot, Launch, Launched, Machine, Prices, Relay
 from jupyter_compute.layers.images import Image, architecture, find_image
 from jupyter_compute.layers.instances import Instances
 from jupyter_compute.layers.launching import Launches
@@ -36,6 +27,7 @@ from jupyter_compute.layers.network import Network, as_list, find_network, make_
 from jupyter_compute.layers.refusals import CallFailed
 from jupyter_compute.layers.relay_group import RELAY_GROUP, clients, let_in, make_relay_group
 from jupyter_compute.layers.stock import Archive, Stock
+from jupyter_compute.layers.stores import Store
 from jupyter_compute.model import Offer
 
 __all__ = ["EC2Layer"]

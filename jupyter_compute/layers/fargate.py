@@ -15,13 +15,14 @@ from jupyter_compute import settings
 from jupyter_compute.errors import EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript
 from jupyter_compute.layers.aws import NAME, Account, borrowed, tags
-from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Prices, Store
+from jupyter_compute.layers.base import Boot, Launch, Launched, Machine, Prices
 from jupyter_compute.layers.launching import Launches
 from jupyter_compute.layers.memory import Memory
 from jupyter_compute.layers.network import Network, find_network, make_group
 from jupyter_compute.layers.refusals import CallFailed
 from jupyter_compute.layers.sizes import Size
 from jupyter_compute.layers.stock import Archive, Stock
+from jupyter_compute.layers.stores import Store
 from jupyter_compute.layers.tasks import Tasks
 from jupyter_compute.model import Offer
 

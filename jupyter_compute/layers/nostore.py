@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jupyter_compute import parts
-from jupyter_compute.layers.base import Upload
+from jupyter_compute.layers.stores import Upload
 from jupyter_compute.parts import Patience
 
 __all__ = ["NoStore"]

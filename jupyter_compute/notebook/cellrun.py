@@ -58,7 +58,8 @@ def run_cell(line: str, body: str) -> object:
     notes = [_note(name, secrets[name]) for name in inputs if name in secrets]
     notes += scratch.short_of(options)
     if options.plan:
-        plan.show(options, names, (name for name in inputs if name not in secrets), notes)
+        sent = (name for name in inputs if name not in secrets)
+        plan.show(options, names, sent, notes, key_of_cell(cell.code))
         return None
     prepared = submission.prepare_cell(
         names,

@@ -166,6 +166,14 @@ class Client:
         """Return what was spent since the day of that moment, by notebook, layer or day."""
         return self._call("GET", f"/v1/cost?since={since:.0f}&by={by}")
 
+    def budgets(self, notebook: str) -> Wire:
+        """Return each budget, with what is spent of it, also by this notebook."""
+        return self._call("GET", f"/v1/budget?notebook={quote(notebook, safe='')}")
+
+    def set_budget(self, kind: str, usd: float | None) -> None:
+        """Change the budget for each run, each notebook or a day; None takes it away."""
+        self._call("POST", "/v1/budget", {"kind": kind, "usd": usd})
+
     def plan(self, ask: Wire) -> Wire:
         """Return where an ask would run, or raise `AskError` with the nearest offers."""
         return self._call("POST", "/v1/plan", ask)

@@ -11,7 +11,19 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ..errors import AskError
-from . import chaos, cost, defaults, doctor, plan, rehearsal, session, stored, submission, tables
+from . import (
+    budget,
+    chaos,
+    cost,
+    defaults,
+    doctor,
+    plan,
+    rehearsal,
+    session,
+    stored,
+    submission,
+    tables,
+)
 from .client import Client
 from .options import DEFAULTABLE, Options, help_text, parse_line
 from .output import shell
@@ -31,6 +43,8 @@ _HELP = """\
 %compute attach ID [NAME]    a run again, bound to NAME; its output is replayed
 %compute cancel ID|all       end a run
 %compute cost [OPTIONS]      what runs have used and cost: --since 7d, --by notebook|layer|day
+%compute budget [run|notebook|day USD|off]
+                             what may be spent by each run, by each notebook, in a day
 %compute kept                the kept values
 %compute drop ID|all         drop a kept value, or all that no run reads
 %compute cache [clear]       the results that --cache has recorded; clear forgets them
@@ -126,7 +140,8 @@ def _layers(rest: str) -> None:
 
 def _plan(rest: str) -> None:
     options = session.resolve(_options("plan", rest, _ASK))
-    _print(plan.where(session.client().plan(session.ask_of(options))))
+    answer = session.client().plan(session.ask_of(options))
+    _print("\n".join([plan.where(answer), *plan.costs(answer)]))
 
 
 def _runs(rest: str) -> None:
@@ -165,6 +180,10 @@ def _cost(rest: str) -> None:
         _print(cost.help_text())
         return
     _print(cost.table(cost.sums(session.client(), *cost.read(rest))))
+
+
+def _budget(rest: str) -> None:
+    _print(budget.command(_words("budget", rest)))
 
 
 def _machines(rest: str) -> None:
@@ -213,6 +232,7 @@ _COMMANDS: Mapping[str, Callable[[str], object]] = {
     "attach": _attach,
     "cancel": _cancel,
     "cost": _cost,
+    "budget": _budget,
     "kept": stored.kept,
     "drop": stored.drop,
     "cache": stored.cache,

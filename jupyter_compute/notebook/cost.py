@@ -99,22 +99,33 @@ def sums(client: Client, since_s: float | None, by: str | None) -> Wire:
 def table(costs: Mapping[str, Any]) -> str:
     """Return the sums as aligned text."""
     by, total = costs["by"], costs["total"]
-    head = (by, "runs", "run time", "cpu time asked", "used", "cost")
-    rows = [(_name(group[by], by), *_cells(group)) for group in costs["groups"]]
+    head = [by, "runs", "run time", "cpu time asked", "used", "cost", "idle"]
+    rows = [[_name(group[by], by), *_cells(group)] for group in costs["groups"]]
     if not rows:
         lines = ["no runs have ended"]
     else:
-        rows.append(("total", *_cells(total)))
+        rows.append(["total", *_cells(total)])
+        if not total["idle"]["machine_s"]:  # where everything is free
+            head, rows = head[:-1], [row[:-1] for row in rows]
         lines = [tables.aligned(head, rows)]
     lines[-1] += f"\nsince {costs['since_day']} 00:00 ({costs['time_zone']})"
     if costs["active"]["runs"]:
         going_on = f"{costs['active']['runs']} run(s) go on and are not in it"
         lines.append(f"{going_on}: {tables.money(costs['active']['usd'])} so far")
     if (besides := costs["rehearsed"])["runs"]:
-        usd = tables.money(besides["usd"])
+        usd, idle = tables.money(besides["usd"]), tables.money(besides["idle"]["usd"])
         lines.append(
-            f"in the sandbox besides: {besides['runs']} run(s), {usd}, nothing of it to pay"
+            f"in the sandbox besides: {besides['runs']} run(s), {usd}, and {idle} idle; "
+            "nothing of it to pay"
         )
+    waste = total["idle"]
+    if waste["machine_s"]:
+        lines.append(
+            f"idle: {format_time(waste['machine_s'])} of machines that no run had: "
+            "their start, pauses, the room beside runs, their end"
+        )
+    if waste["unknown_s"]:
+        lines.append(f"idle: the price of {format_time(waste['unknown_s'])} is not known")
     if total["cpu_unknown_s"] >= 1:
         lines.append(f"used: not known of {format_time(total['cpu_unknown_s'])} of what was asked")
     if total["usd_unknown_runs"]:
@@ -130,6 +141,7 @@ def _cells(sums: Mapping[str, Any]) -> tuple[str, ...]:
         format_time(sums["cpu_asked_s"]),
         "?" if used is None else format_time(used),
         tables.money(sums["usd"]),
+        "" if sums["idle"] is None else tables.money(sums["idle"]["usd"]),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..ask import exact_memory, format_memory, format_time
 from ..errors import (
     AttemptError,
+    BudgetReached,
     Cancelled,
     ComputeError,
     Crashed,
@@ -42,35 +43,10 @@ def failure(envelope: Mapping[str, Any], run_id: str, *, cancelled: bool = False
         return Cancelled(f"the run {run_id} was cancelled", run_id=run_id)
     if envelope.get("outcome") == "error":
         return _remote(envelope)
-    match reason:
-        case "refused":
-            return from_wire(envelope["error"])
-        case "memory":
-            return _out_of_memory(envelope)
-        case "timeout":
-            return _timed_out(envelope)
-        case "crash":
-            return _crashed(envelope)
-        case "lost":
-            return MachineLost(
-                envelope.get("message") or "the machine was lost, more often than is rerun",
-                hint=envelope.get("hint")
-                or "run the cell again; `%compute machines` shows what there is",
-            )
-        case "transfer":
-            return TransferError(
-                envelope.get("message") or "a value could not be transferred",
-                hint="make it inside the cell, or bring back something that can be pickled"
-                if "unreachable" not in envelope
-                else "run it again: what is missing is sent anew",
-                **envelope.get("facts", {}),
-            )
-        case "start":
-            return EnvironmentMismatch(
-                envelope.get("message") or "the machine could not start this Python",
-                hint=envelope.get("hint")
-                or "`jupyter compute doctor` tries it and says what is missing",
-            )
+    if reason == "refused":
+        return from_wire(envelope["error"])
+    if reason in _KINDS:
+        return _KINDS[reason](envelope)
     return AttemptError(envelope.get("message") or f"the attempt ended without a reason ({reason})")
 
 
@@ -89,6 +65,38 @@ def not_rebuilt(error: Exception, envelope: Mapping[str, Any], run_id: str) -> C
         hint="the notebook needs the same modules as the run had; once it has them, "
         f"jupyter_compute.attach({run_id!r}).result() brings it",
         run_id=run_id,
+    )
+
+
+def _lost(envelope: Mapping[str, Any]) -> MachineLost:
+    return MachineLost(
+        envelope.get("message") or "the machine was lost, more often than is rerun",
+        hint=envelope.get("hint") or "run the cell again; `%compute machines` shows what there is",
+    )
+
+
+def _not_started(envelope: Mapping[str, Any]) -> EnvironmentMismatch:
+    return EnvironmentMismatch(
+        envelope.get("message") or "the machine could not start this Python",
+        hint=envelope.get("hint") or "`jupyter compute doctor` tries it and says what is missing",
+    )
+
+
+def _not_transferred(envelope: Mapping[str, Any]) -> TransferError:
+    return TransferError(
+        envelope.get("message") or "a value could not be transferred",
+        hint="make it inside the cell, or bring back something that can be pickled"
+        if "unreachable" not in envelope
+        else "run it again: what is missing is sent anew",
+        **envelope.get("facts", {}),
+    )
+
+
+def _stopped(envelope: Mapping[str, Any]) -> BudgetReached:
+    return BudgetReached(
+        envelope.get("message") or "a budget is spent",
+        hint=f"{envelope['hint']} raises it" if envelope.get("hint") else "",
+        **{name: envelope.get(name) for name in ("budget", "limit", "spent")},
     )
 
 
@@ -166,3 +174,14 @@ def _crashed(envelope: Mapping[str, Any]) -> ComputeError:
         signal=signal,
         exit_code=code,
     )
+
+
+_KINDS: Mapping[object, Callable[[Mapping[str, Any]], ComputeError]] = {
+    "memory": _out_of_memory,
+    "timeout": _timed_out,
+    "crash": _crashed,
+    "lost": _lost,
+    "transfer": _not_transferred,
+    "budget": _stopped,
+    "start": _not_started,
+}

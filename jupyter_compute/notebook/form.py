@@ -265,7 +265,7 @@ def _offer(found: Draft) -> tuple[str, bool, bool]:
     took = answer["start_s"]
     start = "a machine is ready" if took == 0 else f"ready in about {format_time(took or 0)}"
     start = "its start-up time is not known yet" if took is None else start
-    told = "\n".join([f"{plan.where(answer)}; {start}", *answer["notes"]])
+    told = "\n".join([f"{plan.where(answer)}; {start}", *plan.costs(answer), *answer["notes"]])
     return told, False, took is not None
 
 

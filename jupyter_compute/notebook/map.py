@@ -12,7 +12,7 @@ import dataclasses
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import values
@@ -22,12 +22,11 @@ from ..model import ENDED
 from . import session, submission
 from .credentials import held_back
 from .endings import failure
-from .follow import Ending
 from .frames import shown
 from .items import NOTHING, Chunk, Failed, Items
 from .output import background
 from .progress import Progress
-from .results import Results, namespace
+from .results import Rebuilt, Results, namespace
 from .run import watch
 from .source import Request, Source
 from .status import Status
@@ -49,27 +48,6 @@ _END_S = 3.0
 
 _LANES = 2
 """How many processes are assumed before the pool has told."""
-
-
-class Rebuilt:
-    """Makes the exception that the envelope of an item describes.
-
-    It is no method of `Map`: nothing that a map holds may refer to it, so that one that
-    nobody iterates any more ends at once.
-    """
-
-    def __init__(self) -> None:
-        self.results: Results
-        self.run_id = ""
-
-    def __call__(self, envelope: Mapping[str, Any]) -> BaseException:
-        """Return the exception."""
-        __tracebackhide__ = True
-        try:
-            self.results.receive(Ending(self.run_id, {"state": "failed", "envelope": envelope}))
-        except BaseException as error:  # noqa: BLE001 - whatever the user's code raised
-            return error
-        return ComputeError("the item failed without a reason")
 
 
 class Map(Generic[R]):
@@ -114,6 +92,7 @@ class Map(Generic[R]):
         self._progress: Progress
         self._watching: threading.Thread | None = None
         self._over = False
+        self._stopped: ComputeError | None = None
         self._turn = threading.RLock()
         self._rebuilt = rebuilt
         self._abandon: weakref.finalize[..., Map[R]] | None = None
@@ -168,6 +147,7 @@ class Map(Generic[R]):
     def _wait(self) -> Any:
         __tracebackhide__ = True
         if self._over:
+            self._raise_stopped()
             raise StopIteration
         try:
             while (value := self._items.pop()) is NOTHING:
@@ -179,10 +159,19 @@ class Map(Generic[R]):
                 self.cancel()
             raise
         if value is NOTHING:  # all is done, or another thread has cancelled it
+            self._raise_stopped()
             self._conclude()
             self._items.check_source()
             raise StopIteration
         return value
+
+    def _raise_stopped(self) -> None:
+        """Raise, once, why the pool has stopped the map after these results."""
+        __tracebackhide__ = True
+        if (stopped := self._stopped) is not None:
+            self._stopped = None
+            self._end()
+            raise shown(stopped)
 
     def _start(self) -> None:
         __tracebackhide__ = True
@@ -236,10 +225,8 @@ class Map(Generic[R]):
         if self._over:
             return
         if answer["state"] in ENDED:
-            self._end()
-            self._await_end()
-            cancelled = answer["state"] == "cancelled"
-            raise shown(failure(answer["envelope"] or {}, self._run_id, cancelled=cancelled))
+            self._ended(answer)
+            return
         self._lanes = answer["most"]
         items.memory, items.memory_high = answer["memory"], answer["memory_high"]
         for n in answer["missing"]:
@@ -247,9 +234,27 @@ class Map(Generic[R]):
                 self._discard(chunk.blobs)
         for piece in answer["pieces"]:
             self._since = piece["seq"]
-            if piece["n"] in items.open:
+            # Killed is what the pool ends: its next answer says why.
+            killed = piece.get("died", {}).get("reason") == "killed"
+            if piece["n"] in items.open and not killed:
                 self._land(piece)
         self._progress.update(items.done, items.retried, items.failed, answer["lanes"])
+
+    def _ended(self, answer: dict[str, Any]) -> None:
+        """The pool has ended the map: raise why, after what is there if that was a budget."""
+        envelope = answer["envelope"] or {}
+        error = failure(envelope, self._run_id, cancelled=answer["state"] == "cancelled")
+        if envelope.get("reason") == "budget":
+            for piece in answer["pieces"]:
+                if piece["n"] in self._items.open and "died" not in piece:
+                    self._land(piece)
+            self._stopped = error
+            self._over = True
+        else:
+            self._end()
+        self._await_end()
+        if self._stopped is None:
+            raise shown(error)
 
     def _land(self, piece: dict[str, Any]) -> None:
         """Take one piece in, and drop what was stored for it."""

@@ -17,6 +17,7 @@ from jupyter_compute.ask import (
     parse_disk,
     parse_gpu,
     parse_memory_range,
+    parse_money,
     parse_time,
     refuse,
 )
@@ -334,6 +335,15 @@ OPTIONS: tuple[Option, ...] = (
         "if code, inputs, ask and environment are what they were, reuse the recorded result "
         "and output. Random numbers, the time and files that the code reads are not looked at",
         also=("cached", "memoize", "memo"),
+    ),
+    Option(
+        "max-cost",
+        "stop the run before it costs more dollars; 0 allows only machines that are free",
+        default="%compute budget run",
+        example="2.50",
+        value="USD",
+        parse=parse_money,
+        also=("budget", "cost", "max-price", "max-usd", "limit"),
     ),
     Option(
         "plan",

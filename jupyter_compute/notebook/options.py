@@ -64,6 +64,8 @@ class Options:
         Names to leave where they are computed.
     keep_returned : bool
         Whether to leave there what a function returns.
+    max_cost : float or None
+        Dollars; None leaves it to the budgets.
     keep_partial, cache, plan, quiet, help : bool
     name : str or None
         The run's label.
@@ -92,6 +94,7 @@ class Options:
     keep_returned: bool = False
     keep_partial: bool = False
     cache: bool = False
+    max_cost: float | None = None
     bg: str | None = None
     plan: bool = False
     name: str | None = None

@@ -167,12 +167,15 @@ class RemoteFunction(Generic[P, R]):
     def plan(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return what a call would send, where it would run and for how much. Nothing is run."""
         from . import payload, plan, scratch
+        from .code import key_of_function
 
         named: dict[str, Any] = {f"argument {n}": value for n, value in enumerate(args, 1)}
         named |= {f"argument {name}": value for name, value in kwargs.items()}
         named[self.__name__] = self.function
         options = self._resolved()
-        return plan.describe(options, payload.measure(named, named), scratch.short_of(options))
+        sent = payload.measure(named, named)
+        code = key_of_function(self.function)
+        return plan.describe(options, sent, scratch.short_of(options), code)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind like a function in a class: as method, class method or static method."""

@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -22,7 +23,7 @@ from .frames import mend, shown
 from .output import shell
 from .payload import Packed, Result
 
-__all__ = ["Results", "forget", "namespace"]
+__all__ = ["Rebuilt", "Results", "forget", "namespace"]
 
 _NOT_DEFINED = re.compile(r"name '(\w+)' is not defined")
 
@@ -138,6 +139,27 @@ class Results:
             name = missing[1]
             error.add_note(f"{name!r} is in the notebook and was not sent; --in {name} sends it")
         return error
+
+
+class Rebuilt:
+    """Makes the exception that the envelope of an item describes.
+
+    It is no method of `Map`: nothing that a map holds may refer to it, so that one that
+    nobody iterates any more ends at once.
+    """
+
+    def __init__(self) -> None:
+        self.results: Results
+        self.run_id = ""
+
+    def __call__(self, envelope: Mapping[str, Any]) -> BaseException:
+        """Return the exception."""
+        __tracebackhide__ = True
+        try:
+            self.results.receive(Ending(self.run_id, {"state": "failed", "envelope": envelope}))
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raised
+            return error
+        return ComputeError("the item failed without a reason")
 
 
 def forget(run_id: str) -> None:

@@ -123,4 +123,5 @@ def ask_of(options: Options) -> dict[str, Any]:
         "gpu": options.gpu,
         "instances": list(options.instances),
         "spot": options.spot,
+        "max_cost": options.max_cost,
     }

@@ -198,6 +198,7 @@ def outcome_name(envelope: dict[str, Any], state: str) -> str:
         "lost": "machine lost",
         "transfer": "transfer failed",
         "start": "could not be started",
+        "budget": "stopped by a budget",
     }
     return names.get(str(envelope.get("reason")), state)
 

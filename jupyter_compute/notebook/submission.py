@@ -23,7 +23,15 @@ from .credentials import held_back
 from .options import Options
 from .payload import NotPicklable, Packed
 
-__all__ = ["Submission", "layers", "prepare_call", "prepare_cell", "prepare_map", "storing"]
+__all__ = [
+    "Submission",
+    "layers",
+    "notebook",
+    "prepare_call",
+    "prepare_cell",
+    "prepare_map",
+    "storing",
+]
 
 _LONGEST_NAME = 80
 _ASK = frozenset({"cpu", "memory", "gpu"})
@@ -42,6 +50,11 @@ class Submission:
 
     spec: RunSpec
     packed: Packed
+
+
+def notebook() -> str:
+    """Return the file name of this notebook; empty if it is unknown."""
+    return PurePath(os.environ.get("JPY_SESSION_NAME", "")).name
 
 
 def layers() -> tuple[str, ...]:
@@ -175,7 +188,7 @@ def _spec(
         gpu=options.gpu,
         timeout_s=options.timeout,
         detached=detached or options.bg is not None,
-        notebook=PurePath(os.environ.get("JPY_SESSION_NAME", "")).name,
+        notebook=notebook(),
         cell=cell,
         preload=payload.preload(),
         code=code,
@@ -186,6 +199,7 @@ def _spec(
         instances=options.instances,
         spot=options.spot,
         packages="" if layer == "local" else payload.pack_packages(session.blobs()),
+        max_cost=options.max_cost,
     )
 
 

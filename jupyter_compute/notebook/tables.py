@@ -61,8 +61,9 @@ def runs(found: Sequence[Mapping[str, Any]], now: float | None = None) -> str:
 
 def spending(status: Mapping[str, Any]) -> str:
     """Return in one line what the machines cost now, and what runs have cost today."""
-    now, today = status["usd_per_hour"], status["today_usd"]
-    return f"cost: {money(now)}/h now, {money(today)} today"
+    now, today, budget = status["usd_per_hour"], status["today_usd"], status.get("budget_day")
+    bound = "" if budget is None else f" / {money(budget)}"
+    return f"cost: {money(now)}/h now, {money(today)}{bound} today"
 
 
 def layers(rows: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None, str]]) -> str:

@@ -17,7 +17,14 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jupyter_compute.ask import LARGEST_MEMORY, Ask, exact_memory, format_cpu, format_memory
+from jupyter_compute.ask import (
+    LARGEST_MEMORY,
+    Ask,
+    exact_memory,
+    format_cpu,
+    format_memory,
+    format_money,
+)
 from jupyter_compute.errors import AskError
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.fit import fit
@@ -49,6 +56,9 @@ _SLACK_CPU = 0.1
 """A thread that is always busy reads as a little more than one CPU."""
 
 _LEAST_SAVING = 0.05
+
+_LEAST_USD = 0.0001
+"""Less is not worth a number."""
 
 _STEPS = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80)
 """The sizes that people write, in each power of ten."""
@@ -163,7 +173,7 @@ def _less(use: Use, asked: Asked, runs: Sequence[Use], offers: Sequence[Offer]) 
         counts.append(_known(runs))
     if not ask:
         return None
-    remarks = [_as_in(min(counts)), *_savings(asked, ask, offers)]
+    remarks = [_as_in(min(counts)), *_savings(asked, ask, offers, use.run_s)]
     return Advice(f"{_written(ask)} would do ({', '.join(remarks)})", ask)
 
 
@@ -264,13 +274,17 @@ def _size(size: int) -> str:
     return f"{tenths / 10:g}G" if broken else exact_memory(size)
 
 
-def _savings(asked: Asked, ask: Mapping[str, float], offers: Sequence[Offer]) -> list[str]:
+def _savings(
+    asked: Asked, ask: Mapping[str, float], offers: Sequence[Offer], run_s: float
+) -> list[str]:
     """Return what the cheapest machine for the new ask saves, where prices are known."""
     now = _price(asked.cpu, asked.memory, asked, offers)
     then = _price(ask.get("cpu", asked.cpu), ask.get("memory", asked.memory), asked, offers)
     if not now or then is None or 1 - then / now < _LEAST_SAVING:
         return []
-    return [f"saves {100 * (1 - then / now):.0f} %"]
+    usd = (now - then) * run_s / 3600
+    dollars = f", {format_money(usd)} a run" if usd >= _LEAST_USD else ""
+    return [f"saves {100 * (1 - then / now):.0f} %{dollars}"]
 
 
 def _price(cpu: float, memory: float, asked: Asked, offers: Sequence[Offer]) -> float | None:

@@ -1,7 +1,7 @@
 """What runs cost, and sums of it. Pure, no I/O.
 
-A run pays for its machine while it executes there, by the larger one of its shares of the
-CPUs and the memory. Unknown is None, never 0: a sum says how much of it is not known.
+A run pays for its machine while it has a place there, by the largest one of its shares of the
+CPUs, the memory and the GPUs (`policy.ledger`). Unknown is None, never 0: a sum says how much of it is not known.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ from typing import Any
 
 from jupyter_compute.model import SANDBOX, Offer, Receipt
 
-__all__ = ["GROUPS", "Total", "add", "price", "spent", "split", "sum_up"]
+__all__ = ["GROUPS", "Total", "add", "price", "share", "spent", "split", "sum_up"]
 
 GROUPS = ("notebook", "layer", "day")
 """By what costs can be summed."""
 
 
-def price(offer: Offer, cpu: float, memory: int) -> float | None:
+def share(offer: Offer, cpu: float, memory: int, gpu: int = 0) -> float:
+    """Return which part of a machine this is, by what it takes most of; at most 1."""
+    parts = (cpu, offer.cpu), (memory, offer.memory), (gpu, offer.gpu)
+    return min(1.0, max(part / whole for part, whole in parts if whole))
+
+
+def price(offer: Offer, cpu: float, memory: int, gpu: int = 0) -> float | None:
     """Return dollars per hour for this much of a machine; None if its price is not known."""
     if offer.usd_per_hour is None:
         return None
-    return offer.usd_per_hour * min(1.0, max(cpu / offer.cpu, memory / offer.memory))
+    return offer.usd_per_hour * share(offer, cpu, memory, gpu)
 
 
 def spent(usd_per_hour: float | None, seconds: float | None) -> float | None:

@@ -89,6 +89,9 @@ class Timers:
         then it ends itself. A restarted service must have time to take its machines up again.
     lifetime_s : float
         A machine ends itself after this, whatever happens. Nobody watches a forgotten one.
+    least_charged_s : float
+        A machine elsewhere costs at least so long: AWS charges by the second, and at least a
+        minute.
     batch_idle_s, batch_most_s : float
         Machines are planned when no further run was asked for during the first, and after the
         second at the latest: runs that come together share machines.
@@ -159,6 +162,7 @@ class Timers:
     lease_renew_s: float = 30.0
     lease_s: float = 600.0
     lifetime_s: float = 86400.0
+    least_charged_s: float = 60.0
     batch_idle_s: float = 0.3
     batch_most_s: float = 3.0
     lost_machine_s: float = 60.0

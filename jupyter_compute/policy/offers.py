@@ -35,12 +35,15 @@ class Allowance:
     spot : {"auto", "always", "never"}
     gpu_name : str
         Only GPUs of this kind, in any case of letters; empty for any.
+    most_usd_per_hour : float or None
+        Only what is known to cost no more; None if the price need not even be known.
     """
 
     layers: frozenset[str]
     instances: frozenset[str] = frozenset()
     spot: Spot = "auto"
     gpu_name: str = ""
+    most_usd_per_hour: float | None = None
 
     def __call__(self, offer: Offer) -> bool:
         """Tell whether the ask may use the offer; its size is not looked at."""
@@ -52,6 +55,9 @@ class Allowance:
         elif offer.on_request:
             return False
         if self.spot != "auto" and offer.spot != (self.spot == "always"):
+            return False
+        most, price = self.most_usd_per_hour, offer.usd_per_hour
+        if most is not None and (price is None or price > most):
             return False
         return not self.gpu_name or offer.gpu_name.lower() == self.gpu_name.lower()
 

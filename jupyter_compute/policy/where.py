@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,11 +28,17 @@ class Where:
     instances : tuple of str
         The only machine types that will do; empty if any will.
     spot : {"auto", "always", "never"}
+    priced : bool
+        Only on machines whose price is known.
+    free : bool
+        Only on machines that cost nothing.
     """
 
     layer: str
     instances: tuple[str, ...] = ()
     spot: Spot = "auto"
+    priced: bool = False
+    free: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -41,7 +48,13 @@ class Where:
     @property
     def allowance(self) -> Allowance:
         """Which offers it may use."""
-        return Allowance(frozenset(self.layers), frozenset(self.instances), self.spot)
+        most = 0.0 if self.free else math.inf if self.priced else None
+        return Allowance(
+            frozenset(self.layers),
+            frozenset(self.instances),
+            self.spot,
+            most_usd_per_hour=most,
+        )
 
     def permits(self, offer: Offer) -> bool:
         """Tell whether it may be on a machine of this offer, however large that is."""
@@ -50,6 +63,7 @@ class Where:
     def __str__(self) -> str:
         parts = [self.layer, ",".join(self.instances)]
         parts += [] if self.spot == "auto" else [f"--spot {self.spot}"]
+        parts += ["free"] if self.free else ["priced"] if self.priced else []
         return " ".join(filter(None, parts))
 
 
@@ -116,4 +130,5 @@ def joint(waiting: Iterable[Waiting]) -> list[Waiting]:
 def where_of(spec: Ask | RunSpec) -> Where:
     """Return where what is asked for may be placed."""
     spot: Spot = "always" if spec.spot == "always" else "never" if spec.spot == "never" else "auto"
-    return Where(spec.layer, spec.instances, spot)
+    bounded = spec.priced or spec.max_cost is not None
+    return Where(spec.layer, spec.instances, spot, bounded, spec.max_cost == 0)

@@ -20,6 +20,7 @@ from tornado.web import Application, HTTPError
 from jupyter_compute.errors import ComputeError
 from jupyter_compute.pool import panel_api, sandbox_api, stored_api
 from jupyter_compute.pool.bodies import (
+    read_budget,
     read_conclusion,
     read_group,
     read_order,
@@ -60,6 +61,7 @@ def make_server(pool: Pool) -> Server:
         (r"/v1/status", _Status),
         (r"/v1/layers", _Layers),
         (r"/v1/cost", _Cost),
+        (r"/v1/budget", _Budget),
         (r"/v1/plan", _Plan),
         (r"/v1/stop", _Stop),
         *panel_api.ROUTES,
@@ -186,10 +188,20 @@ class _Cost(Handler):
         self.finish(json.dumps(self.pool.costs(self.number("since", 0), by)))
 
 
+class _Budget(Handler):
+    def get(self) -> None:
+        notebook = self.get_query_argument("notebook", "")
+        self.finish(json.dumps(self.pool.budgets.to_wire(notebook)))
+
+    def post(self) -> None:
+        self.pool.budgets.set(*read_budget(self.body()))
+        self.finish(json.dumps({}))
+
+
 class _Plan(Handler):
     async def post(self) -> None:
-        ask = read_plan(self.body())
-        self.finish(json.dumps(await self.pool.plan(ask)))
+        ask, code = read_plan(self.body())
+        self.finish(json.dumps(await self.pool.plan(ask, code)))
 
 
 class _Stop(Handler):

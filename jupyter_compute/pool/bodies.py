@@ -9,16 +9,18 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jupyter_compute.ask import Ask, make_ask, parse_memory, refuse, show
+from jupyter_compute.ask import Ask, make_ask, parse_memory, parse_money, refuse, show
 from jupyter_compute.blobs import HASH
 from jupyter_compute.errors import AskError, ComputeError
 from jupyter_compute.model import RunSpec
 from jupyter_compute.policy import chaos
+from jupyter_compute.policy.budget import KINDS
 from jupyter_compute.policy.cost import GROUPS
 
 __all__ = [
     "RUN_ID",
     "read_body",
+    "read_budget",
     "read_conclusion",
     "read_group",
     "read_order",
@@ -72,13 +74,26 @@ def read_spec(wire: Mapping[str, Any]) -> RunSpec:
 def spec_ask(spec: RunSpec) -> Ask:
     """Return what the run asks for; `AskError` if that is malformed."""
     ask = _ask(spec.cpu, spec.memory, spec.memory_high, spec.gpu, spec.layer)
+    ask = dataclasses.replace(ask, max_cost=spec.max_cost, priced=spec.priced)
     return dataclasses.replace(ask, instances=spec.instances, spot=spec.spot)
 
 
-def read_plan(wire: Mapping[str, Any]) -> Ask:
-    """Return the ask that the JSON describes; `AskError` if it is malformed."""
+def read_plan(wire: Mapping[str, Any]) -> tuple[Ask, str]:
+    """Return the ask that the JSON describes, and the key of its code if that is known.
+
+    Raises
+    ------
+    AskError
+        If it is malformed.
+    """
     instances, spot = wire.get("instances") or (), wire.get("spot") or "auto"
-    for name, value in (("instances", list(instances)), ("spot", spot)):
+    most, code = wire.get("max_cost"), wire.get("code") or ""
+    for name, value in (
+        ("instances", list(instances)),
+        ("spot", spot),
+        ("max_cost", most),
+        ("code", code),
+    ):
         if not _FIELDS[name](value):
             raise AskError(f"the field {name} of the ask is not valid")
     ask = _ask(
@@ -88,7 +103,16 @@ def read_plan(wire: Mapping[str, Any]) -> Ask:
         wire.get("gpu") or 0,
         wire.get("layer") or "local",
     )
-    return dataclasses.replace(ask, instances=tuple(instances), spot=str(spot))
+    ask = dataclasses.replace(ask, instances=tuple(instances), spot=str(spot), max_cost=most)
+    return ask, code
+
+
+def read_budget(wire: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return which budget is to be how many dollars, or none; `AskError` if it is malformed."""
+    kind, usd = wire.get("kind"), wire.get("usd")
+    if kind not in KINDS:
+        refuse("kind", kind, "is not run, notebook or day")
+    return str(kind), None if usd is None else parse_money(usd, "usd")
 
 
 def read_order(wire: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,4 +267,6 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "instances": _names,
     "spot": lambda value: value in {"auto", "always", "never"},
     "packages": lambda value: value == "" or _hash(value),
+    "max_cost": _maybe(lambda value: _number(value) and value >= 0),  # type: ignore[operator]
+    "priced": _flag,
 }

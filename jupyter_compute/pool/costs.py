@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from jupyter_compute.model import SANDBOX, Clock
+from jupyter_compute.model import Clock
 from jupyter_compute.policy.cost import Total, add, split, sum_up
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.journal import Journal
@@ -48,24 +48,29 @@ class Costs:
         self._clock = clock
         self._machines = machines
         self._active = active
+        self.budget_day: Callable[[], float | None] = lambda: None
         self._known_of: tuple[str, int] | None = None
+        self._idle_of: tuple[str, int] | None = None
         self._ended_today: float | None = 0.0
+        self._idle_today: float | None = 0.0
         self._spending: Mapping[str, Any] = {}
 
     def now(self) -> Mapping[str, float | None]:
-        """Return dollars: per hour, of today, of the active runs, and the budget of today.
+        """Return dollars: per hour, of today, of the active runs, of what was idle today, and the
+        budget of today.
 
         Each is None if a price is not known, the last one if there is no budget.
         """
-        runs = (run for run in self._active.values() if not (run.machine or "").endswith(SANDBOX))
+        runs = (run for run in self._active.values() if not run.rehearsed)
         active = add(run.usd for run in runs)
         machines = (m.offer for m in self._machines.values() if not m.offer.sandbox)
         self._look()
         return {
             "usd_per_hour": add(offer.usd_per_hour for offer in machines),
-            "today": add((self._ended_today, active)),
+            "today": add((self._ended_today, active, self._idle_today)),
             "active": active,
-            "budget_day": None,
+            "idle": self._idle_today,
+            "budget_day": self.budget_day(),
         }
 
     def spending(self) -> Mapping[str, Any]:
@@ -81,6 +86,11 @@ class Costs:
 
     def _look(self) -> None:
         day = day_of(self._clock.now())
+        books = self._journal.books
+        if self._idle_of != (day, books.changes):
+            self._idle_of = day, books.changes
+            idle = [one for one in books.idle(day) if one.day == day and not one.rehearsed]
+            self._idle_today = add(None if one.unknown_s else one.usd for one in idle)
         if self._known_of == (day, self._journal.endings):
             return
         self._known_of = day, self._journal.endings

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from jupyter_compute import parts
 from jupyter_compute.blobs import Blobs
-from jupyter_compute.layers.base import Store, Upload
+from jupyter_compute.layers.stores import Store, Upload
 from jupyter_compute.model import Clock
 from jupyter_compute.parts import Patience
 from jupyter_compute.policy.lifecycle import TIMERS

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from jupyter_compute import ask, hosts, places, settings
 from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import ComputeError, EnvironmentMismatch
-from jupyter_compute.layers.base import Apart, Installing, Store
+from jupyter_compute.layers.base import Apart, Installing
+from jupyter_compute.layers.stores import Store
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy import environments
 from jupyter_compute.policy.lifecycle import TIMERS

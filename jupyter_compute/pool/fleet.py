@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from jupyter_compute.ask import format_money
+from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import SANDBOX, Offer
 from jupyter_compute.policy.reasons import name
 from jupyter_compute.policy.steps import Meant
 
-__all__ = ["Machine", "machines_to_wire"]
+__all__ = ["Machine", "Payer", "machines_to_wire"]
+
+_MOST_WORDS = 300
+"""Characters of a machine's console in a reason."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,9 @@ class Machine:
     meant : tuple of (str, int)
         For one that starts: whom for (`policy.steps.Machine`).
     why : str
+        Why this offer was chosen.
+    asked : float
+        When it was asked for, in monotonic seconds: it cannot be older.
         Why this offer was chosen; for a relay that ends: why it does.
     role : {"machine", "relay"}
         Nothing runs on a relay.
@@ -50,6 +57,7 @@ class Machine:
     launch: str = ""
     meant: Meant = ()
     why: str = ""
+    asked: float = float("-inf")
     role: Literal["machine", "relay"] = "machine"
     noticed: bool = False
     lost: bool = False
@@ -60,6 +68,22 @@ class Machine:
         price = self.offer.usd_per_hour
         cost = "price unknown" if price is None else f"{format_money(price)}/h"
         return f"{name(self.offer)}, {cost}"
+
+
+class Payer(Protocol):
+    """Who is told from when to when machines elsewhere cost something."""
+
+    def opened(self, machine: Machine) -> None:
+        """A launch has brought a machine."""
+
+    def found(self, machine: Found) -> None:
+        """There is a machine that no record knows."""
+
+    def listed(self, layer: str, alive: set[str]) -> None:
+        """The layer has these machines."""
+
+    def ended(self, machine_id: str) -> None:
+        """The layer has taken on the end of a machine, or it is gone."""
 
 
 def machines_to_wire(

@@ -17,6 +17,7 @@ from jupyter_compute.ask import Ask
 from jupyter_compute.errors import AskError, ComputeError, PoolError
 from jupyter_compute.model import RunSpec
 from jupyter_compute.pool.bodies import RUN_ID, read_body
+from jupyter_compute.pool.budgets import Budgets
 from jupyter_compute.pool.machines import Machines, UnknownMachine
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.rehearsal import Rehearsal
@@ -39,6 +40,7 @@ class Pool(Protocol):
     machines: Machines
     state: State
     stored: Stored
+    budgets: Budgets
     transfers: Transfers
 
     rehearsal: Rehearsal
@@ -46,7 +48,7 @@ class Pool(Protocol):
     async def submit(self, spec: RunSpec) -> Run:
         """Take on a run; `AskError` if it is known already that it cannot be satisfied."""
 
-    async def plan(self, ask: Ask) -> Mapping[str, Any]:
+    async def plan(self, ask: Ask, code: str = "") -> Mapping[str, Any]:
         """Return where an ask would run; `AskError` if it cannot be satisfied."""
 
     def info(self) -> Mapping[str, Any]:

@@ -11,10 +11,11 @@ a power cut costs less than a sync in every cell.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,15 @@ from typing import Any
 from jupyter_compute.errors import PoolError
 from jupyter_compute.policy.advice import Use
 from jupyter_compute.policy.cost import Total
+from jupyter_compute.pool.books import Books
 from jupyter_compute.pool.cache import CacheTable
 from jupyter_compute.pool.kept import KeptTable
 from jupyter_compute.pool.launch_log import LaunchLog
 from jupyter_compute.pool.schema import prepare, remember
 
-__all__ = ["Journal", "Unfinished"]
+__all__ = ["Journal", "Unfinished", "persist"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,14 @@ class Unfinished:
         As they were given to the journal.
     placed : bool
         Whether its last attempt may have run.
-    usd_per_hour : float or None
-        What that attempt cost, if it is known.
+    usd : float or None
+        What it had cost when that was last written down; None if unknown.
     """
 
     spec: Mapping[str, Any]
     record: Mapping[str, Any]
     placed: bool
-    usd_per_hour: float | None
+    usd: float | None
 
 
 class Journal:
@@ -90,6 +94,7 @@ class Journal:
         self.kept = KeptTable(self._db, self._writing)
         self.cache = CacheTable(self._db, self._writing)
         self.launches = LaunchLog(self._db, self._writing)
+        self.books = Books(self._db, self._writing)
 
     def close(self) -> None:
         """Close the database."""
@@ -135,15 +140,12 @@ class Journal:
         with self._writing() as db:
             self._end_attempt(db, run_id, n, outcome, usage, now)
 
-    def placed(
-        self, run_id: str, n: int, machine: str, now: float, usd_per_hour: float | None = None
-    ) -> None:
+    def placed(self, run_id: str, n: int, machine: str, now: float) -> None:
         """Write down that an attempt was given to a machine, and from now on may have run."""
         with self._writing() as db:
             db.execute(
-                "UPDATE attempts SET placed = ?, machine = ?, usd_per_hour = ?"
-                " WHERE run = ? AND n = ?",
-                (now, machine, usd_per_hour, run_id, n),
+                "UPDATE attempts SET placed = ?, machine = ? WHERE run = ? AND n = ?",
+                (now, machine, run_id, n),
             )
 
     def ended(
@@ -173,14 +175,16 @@ class Journal:
     def unfinished(self) -> Sequence[Unfinished]:
         """Return the runs that have not ended, oldest first, each with its newest attempt."""
         rows = self._db.execute(
-            "SELECT spec, json_set(record, '$.attempt', n), placed, usd_per_hour "
+            "SELECT runs.id, spec, json_set(record, '$.attempt', n), placed "
             "FROM runs JOIN attempts ON attempts.run = runs.id "
             "AND n = (SELECT MAX(n) FROM attempts WHERE run = runs.id) "
             "WHERE runs.ended IS NULL ORDER BY created"
         )
         return [
-            Unfinished(json.loads(spec), json.loads(record), placed is not None, usd_per_hour)
-            for spec, record, placed, usd_per_hour in rows
+            Unfinished(
+                json.loads(spec), json.loads(record), placed is not None, self.books.accrued(run_id)
+            )
+            for run_id, spec, record, placed in rows.fetchall()
         ]
 
     def record(self, run_id: str) -> dict[str, Any] | None:
@@ -297,6 +301,14 @@ class Journal:
             " WHERE run = ? AND ended IS NULL",
             (now, run_id),
         )
+
+
+def persist(step: Callable[..., None], *values: Any) -> None:
+    """Journal a step of something that goes on even if that fails."""
+    try:
+        step(*values)
+    except PoolError:
+        logger.exception("a run goes on without its record")
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -17,7 +17,9 @@ from jupyter_compute.policy.chunks import TARGET_S
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.record import Run
 
-__all__ = ["Crew", "Lane", "Slice"]
+__all__ = ["Crew", "Lane", "Leftovers", "Slice"]
+
+_MOST_LEFT = 8
 
 _SMOOTH = 0.5
 """How much the last piece counts in the estimate of what an item takes."""
@@ -92,7 +94,6 @@ class Lane:
     machine_id: str = ""
     machine: str = ""
     started: float | None = None
-    usd_per_hour: float | None = 0.0
     ready: bool = False
     leaving: bool = False
     worked: bool = False
@@ -210,15 +211,16 @@ class Crew:
             if rest.start < rest.stop:
                 self._give_back([rest])
 
-    def lose(self, lane: Lane, envelope: Mapping[str, Any]) -> None:
+    def lose(self, lane: Lane, envelope: Mapping[str, Any], *, told: bool = True) -> None:
         """Give the work of a lane that has ended to the others; report what ended it.
 
-        A lane that neither has done anything nor was at work counts as a failure.
+        The end is not `told` of a map that was stopped: its items have not failed. A lane that
+        neither has done anything nor was at work counts as a failure.
         """
         del self.lanes[lane.id]
         slices = [part for part in lane.slices if part.start < part.stop]
         self.failures += not (slices or lane.worked or lane.leaving)
-        if slices and envelope.get("outcome") != "ok":
+        if told and slices and envelope.get("outcome") != "ok":
             first = slices.pop(0)
             self._add(
                 {
@@ -317,3 +319,20 @@ class Crew:
     def done(self) -> bool:
         """Whether there is nothing to be worked on."""
         return not self._waiting and not any(lane.slices for lane in self.lanes.values())
+
+
+class Leftovers:
+    """The results of the last maps that were stopped, until their notebooks have taken them."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, list[Wire]] = {}
+
+    def put(self, run_id: str, pieces: list[Wire]) -> None:
+        """Keep what is left of a map."""
+        self._pieces[run_id] = pieces
+        if len(self._pieces) > _MOST_LEFT:
+            del self._pieces[next(iter(self._pieces))]
+
+    def of(self, run_id: str, since: int) -> list[Wire]:
+        """Return what is left of a map beyond what its notebook has."""
+        return [piece for piece in self._pieces.get(run_id, ()) if piece["seq"] > since]

@@ -26,6 +26,7 @@ class _Ticket:
 
     launch: Launch
     boot: Boot
+    asked: float
     until: float
     joined: set[str] = field(default_factory=set)
 
@@ -71,8 +72,9 @@ class Launches:
             url, authority = self.door()
             boot = Boot(url, authority, secrets.token_urlsafe(24), self._timers.lifetime_s)
             launch = replace(launch, boot=boot)
-            until = self._clock.monotonic() + self._timers.launch_limit_s(launch.offers[0].layer)
-            self._tickets[launch.id] = _Ticket(launch, boot, until)
+            now = self._clock.monotonic()
+            until = now + self._timers.launch_limit_s(launch.offers[0].layer)
+            self._tickets[launch.id] = _Ticket(launch, boot, now, until)
         self.under_way[launch.id] = launch
         task = asyncio.get_running_loop().create_task(self._carry_out(launch, then))
         self._tasks.add(task)
@@ -97,6 +99,11 @@ class Launches:
             ticket.joined.add(machine_id)
             return boot.lifetime_s
         raise PermissionError("the token is unknown")
+
+    def asked(self, launch_id: str) -> float:
+        """Return when a launch was asked for, in monotonic seconds, as far as that is known."""
+        ticket = self._tickets.get(launch_id)
+        return float("-inf") if ticket is None else ticket.asked
 
     def forget_old(self) -> None:
         """Drop tickets that nobody can use any more."""

@@ -16,16 +16,17 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jupyter_compute.errors import ComputeError, PoolError
+from jupyter_compute.errors import ComputeError
 from jupyter_compute.model import Clock, Offer, RunState
 from jupyter_compute.policy import chaos
-from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.fit import Grant
 from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.retry import SUSPICIOUS_S, Rerun, decide
 from jupyter_compute.policy.where import where_of
+from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.executor import Executor
-from jupyter_compute.pool.journal import Journal
+from jupyter_compute.pool.journal import Journal, persist
+from jupyter_compute.pool.losses import Losses
 from jupyter_compute.pool.maps import Maps
 from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import (
@@ -37,7 +38,7 @@ from jupyter_compute.pool.record import (
     sample_event,
     state_event,
 )
-from jupyter_compute.pool.showing import Showing
+from jupyter_compute.pool.showing import Showing, show
 from jupyter_compute.pool.suspects import Suspects
 
 __all__ = ["Life"]
@@ -84,16 +85,17 @@ class Life:
         self._rng = random.Random()
         self._executor: Executor
         self._showing: Showing
-        self._lose: Callable[[str], None]
-        self._spared: dict[str, str] = {}
-        """Machines whose loss is no run's fault, and how they are lost."""
-        self._suspects = Suspects(self._queue, clock)
-        self.maps = Maps(journal, clock, self._finish, self._rehearse)
+        self._accounts: Accounts
+        self.may_not: Callable[[Run], str] = lambda _: ""
+        self.losses: Losses
+        self.suspects = Suspects(self.queue, clock)
+        self.maps = Maps(journal, clock, self.finish, self._rehearse)
 
-    def attach(self, executor: Executor, lose: Callable[[str], None]) -> None:
-        """Set where attempts go, and what kills a machine to rehearse its loss."""
-        self._executor, self._lose, self._showing = executor, lose, Showing(executor)
-        self.maps.attach(executor)
+    def attach(self, executor: Executor, lose: Callable[[str], None], accounts: Accounts) -> None:
+        """Set where attempts go, what kills a machine to rehearse its loss, and who pays."""
+        self._executor, self._accounts = executor, accounts
+        self._showing, self.losses = Showing(executor), Losses(self.active, lose)
+        self.maps.attach(executor, accounts)
 
     # asked ------------------------------------------------------------------------
 
@@ -107,9 +109,10 @@ class Life:
         """
         self._journal.begin(run.id, run.spec.to_wire(), run.to_record())
         self._admit(run)
+        run.reason = self.may_not(run)
         run.log.append([*notes_of(notes), state_event(run)])
         if run.granted:
-            self._queue(run)
+            self.queue(run)
         elif run.spec.map:
             self.maps.begin(run)
 
@@ -117,12 +120,13 @@ class Life:
         """Let a run go on that was taken on before it was known what it is granted."""
         run.take(grant)
         run.reason = ""
-        self._write(self._journal.granted, run.id, run.to_record())
+        persist(self._journal.granted, run.id, run.to_record())
         run.log.append([*notes_of(grant.notes), state_event(run)])
         if run.crew is not None:
+            self._hold(run)
             self.maps.granted(run)
         else:
-            self._queue(run)
+            self.queue(run)
 
     def refuse(self, run: Run, error: ComputeError) -> None:
         """End a run that nothing can be granted to."""
@@ -130,7 +134,7 @@ class Life:
         if run.crew is not None:
             self.maps.fail(run, envelope)
         else:
-            self._finish(run, envelope, "failed", str(error))
+            self.finish(run, envelope, "failed", str(error))
 
     def cancel(self, run: Run, action: str) -> None:
         """Make the run end. One that has no machine yet ends at once."""
@@ -140,11 +144,11 @@ class Life:
             return
         if run.machine_id is None:
             self._executor.withdraw(run.attempt_id)
-            self._finish(run, died("killed", "cancelled before it started"), "cancelled")
+            self.finish(run, died("killed", "cancelled before it started"), "cancelled")
             return
         self._executor.control(run.attempt_id, action)
         ladder = TIMERS.interrupt_s + TIMERS.terminate_s if action == "interrupt" else 0.0
-        self._later(run, ladder + _MUTE_S, self._give_up)
+        self.give_up_later(run, ladder)
 
     # reported by the executor -----------------------------------------------------
 
@@ -153,9 +157,8 @@ class Life:
         run = self._current(attempt)
         if run is None:
             return
-        run.usd_per_hour = price(offer, run.cpu, run.memory) if offer else None
-        placed = (run.id, run.attempt, machine_id, self._clock.now(), run.usd_per_hour)
-        self._write(self._journal.placed, *placed)
+        self._accounts.placed(attempt, machine_id, offer, run.cpu, run.memory, run.spec.gpu)
+        persist(self._journal.placed, run.id, run.attempt, machine_id, self._clock.now())
         run.machine_id, run.machine = machine_id, machine
         run.state, run.reason = "starting", f"on {machine}"
         run.log.append([state_event(run)])
@@ -183,17 +186,13 @@ class Life:
         if run is None:
             return
         if machine_lost:
-            how = self._spared.get(run.machine_id or "", "")
+            how = self.losses.how(run) or ""
             envelope = died("lost", run.loss(self._clock.now(), how))
         else:
             envelope = died("start", message or "the machine did not report how it ended")
         young = self._clock.now() - (run.attempt_started or float("inf")) < SUSPICIOUS_S
-        suspect = machine_lost and young and run.machine_id not in self._spared
+        suspect = machine_lost and young and self.losses.how(run) is None
         self._attempt_over(run, envelope, suspect=suspect)
-
-    def spare(self, machine_id: str, how: str = "") -> None:
-        """Blame no run for the end of a machine, which is known before."""
-        self._spared[machine_id] = how
 
     def sampled(self, attempt: str, used: Mapping[str, Any]) -> None:
         """Take note of what an attempt uses now, and show it to its followers."""
@@ -214,15 +213,14 @@ class Life:
             Returns what keeps the run's layer from having a machine at all, or nothing.
         """
         now = self._clock.monotonic()
-        self._suspects.look()
+        self.suspects.look()
         for run in list(self.active.values()):
-            run.look_at_cost(self._clock.now())
             since = run.unfollowed_since
             abandoned = since is not None and now - since > self._abandoned_s
             if abandoned and not (run.spec.detached or run.cancelled):
                 run.log.append([{"kind": "note", "text": "cancelled: its notebook is gone"}])
                 self.cancel(run, "kill")
-            elif run in self._suspects:
+            elif run in self.suspects or run.held:
                 continue
             elif run.waits and ((why := no_machine(run)) or now - run.explained >= _REASON_S):
                 run.explained = now
@@ -245,14 +243,11 @@ class Life:
     def resume(self, run: Run, placed: bool) -> None:
         """Take on a run that an earlier service left unfinished.
 
-        Parameters
-        ----------
-        placed : bool
-            Its last attempt may have run: it then counts as lost with its machine.
+        If its last attempt was `placed` it may have run, and counts as lost with its machine.
         """
         self._admit(run)
         if run.cancelled:
-            self._finish(run, died("killed", "cancelled"), "cancelled")
+            self.finish(run, died("killed", "cancelled"), "cancelled")
         elif not run.granted:
             run.log.append([state_event(run)])
             if run.spec.map:
@@ -265,7 +260,7 @@ class Life:
             self._attempt_over(run, died("lost", "the compute service ended while it ran"))
         else:
             run.log.append([state_event(run)])
-            self._queue(run)
+            self.queue(run)
 
     def close(self) -> None:
         """Let followers go. The runs stay in the journal, for the next service."""
@@ -286,13 +281,21 @@ class Life:
         self.active[run.id] = run
         run.unfollowed_since = self._clock.monotonic()
 
-    def _queue(self, run: Run) -> None:
+    def queue(self, run: Run) -> None:
+        """Queue the run's attempt, or hold it back."""
         run.timer = None
+        self._hold(run)
         if run.spec.map:
             self.maps.begin(run)
+        if run.spec.map or run.held:
             return
         self._executor.submit(run.attempt_id, json.dumps(run.attempt_spec()), run.needs(run.memory))
         self.maps.make_room()
+
+    def _hold(self, run: Run) -> None:
+        if why := self.may_not(run):
+            run.held = True
+            show(run, why)
 
     def _started(self, run: Run) -> None:
         now = self._clock.now()
@@ -308,27 +311,19 @@ class Life:
     def _rehearse(self, run: Run) -> None:
         """The first attempt of the run executes: what is to befall its machine is due soon."""
         if run.spec.chaos == "lose-machine":
-            self._later(run, chaos.HIT_S, self._sacrifice)
-
-    def _sacrifice(self, run: Run) -> None:
-        """Kill the machine of the run, which asked for that."""
-        run.timer = None
-        assert run.machine_id is not None
-        self.spare(run.machine_id)
-        for other in self.active.values():
-            if other.machine_id == run.machine_id:
-                whose = "" if other is run else f", for {run.id}"
-                text = chaos.read(run.spec.chaos).confession + whose
-                other.log.append([{"kind": "note", "text": text}])
-        self._lose(run.machine_id)
+            self._later(run, chaos.HIT_S, self.losses.sacrifice)
 
     def _attempt_over(self, run: Run, envelope: dict[str, Any], *, suspect: bool = False) -> None:
         if run.cancelled:
-            self._finish(run, envelope, "cancelled")
+            self.finish(run, envelope, "cancelled")
+            return
+        if run.verdict is not None and envelope.get("outcome") != "ok":
+            verdict = run.verdict | {"usage": envelope.get("usage")}
+            self.finish(run, verdict, "failed", run.verdict["message"])
             return
         if envelope.get("reason") in ("interrupted", "killed"):
             # Nobody here asked for it: the machine is going away, and says so last.
-            how = self._spared.get(run.machine_id or "") or "ended"
+            how = self.losses.how(run) or "ended"
             envelope |= {"reason": "lost", "message": run.loss(self._clock.now(), how)}
         decision = decide(
             envelope,
@@ -344,11 +339,11 @@ class Life:
         else:
             if decision.state == "lost":
                 envelope |= {"message": decision.why, "hint": decision.hint}
-            self._finish(run, envelope, decision.state, decision.why)
+            self.finish(run, envelope, decision.state, decision.why)
 
     def _rerun(self, run: Run, envelope: dict[str, Any], decision: Rerun) -> None:
         now, outcome = self._clock.now(), outcome_of(envelope)
-        usage = run.add_usage(envelope, now)
+        usage = self._used(run, envelope, now)
         failed: Event = {
             "kind": "attempt",
             "n": run.attempt,
@@ -359,16 +354,17 @@ class Life:
         run.attempt += 1
         run.memory, run.counts = decision.memory, decision.counts
         run.machine_id = run.attempt_started = run.cpu_used = run.memory_used = None
-        run.usd_per_hour = 0.0
         run.state, run.reason = "queued", decision.why
-        self._write(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
+        persist(self._journal.intend, run.id, run.to_record(), outcome, usage, now)
         run.log.append([failed, state_event(run)])
-        queue = self._suspects.take if decision.counts.suspicions else self._queue
+        queue = self.suspects.take if decision.counts.suspicions else self.queue
         self._later(run, decision.delay_s, queue)
 
-    def _finish(self, run: Run, envelope: dict[str, Any], state: RunState, why: str = "") -> None:
+    def finish(self, run: Run, envelope: dict[str, Any], state: RunState, why: str = "") -> None:
+        """End a run."""
         run.finished = self._clock.now()
-        usage = run.add_usage(envelope, run.finished)
+        usage = self._used(run, envelope, run.finished)
+        self._accounts.run_over(run.id)
         if run.timer is not None:
             run.timer.cancel()
             run.timer = None
@@ -378,23 +374,27 @@ class Life:
         run.receipt = self._receipts.make(run)
         del self.active[run.id]
         code = "" if run.spec.chaos else run.spec.code
-        self._write(self._journal.ended, run.id, run.to_record(), outcome_of(envelope), usage, code)
+        persist(self._journal.ended, run.id, run.to_record(), outcome_of(envelope), usage, code)
         run.log.append([end_event(run.to_wire())])
         self._ended(run)
+
+    def _used(self, run: Run, envelope: Event, now: float) -> dict[str, Any]:
+        """Add what the attempt that has just ended used, which pays no more, and return it."""
+        usage = run.add_usage(envelope, now)
+        usage["usd"] = self._accounts.over(run.attempt_id)
+        run.attempts_usd.append(usage["usd"])
+        return usage
+
+    def give_up_later(self, run: Run, ladder_s: float) -> None:
+        """End a run if its machine has not ended it some time after it should have."""
+        self._later(run, ladder_s + _MUTE_S, self._give_up)
 
     def _give_up(self, run: Run) -> None:
         """End a cancelled run whose machine does not answer."""
         self._executor.withdraw(run.attempt_id)
-        self._finish(run, died("killed", f"{run.machine} did not answer"), "cancelled")
+        self._attempt_over(run, died("killed", f"{run.machine} did not answer"))
 
     def _later(self, run: Run, delay_s: float, step: Callable[[Run], None]) -> None:
         if run.timer is not None:
             run.timer.cancel()
         run.timer = asyncio.get_running_loop().call_later(delay_s, step, run)
-
-    def _write(self, step: Callable[..., None], *values: Any) -> None:
-        """Journal a step of a run that goes on even if that fails."""
-        try:
-            step(*values)
-        except PoolError:
-            logger.exception("a run goes on without its record")

@@ -21,14 +21,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_compute import settings
-from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, RunState
-from jupyter_compute.policy.cost import add, price, spent
 from jupyter_compute.policy.lifecycle import TIMERS
+from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.executor import Executor
-from jupyter_compute.pool.journal import Journal
-from jupyter_compute.pool.lanes import Crew, Lane
+from jupyter_compute.pool.journal import Journal, persist
+from jupyter_compute.pool.lanes import Crew, Lane, Leftovers
 from jupyter_compute.pool.record import Run, died, outcome_of, sample_event, state_event
+from jupyter_compute.pool.showing import show
 from jupyter_compute.pool.turns import Turns
 
 __all__ = ["Maps"]
@@ -66,12 +66,14 @@ class Maps:
         self._finish = finish
         self._rehearse = rehearse
         self._crews: dict[str, Crew] = {}
+        self.left = Leftovers()
         self._executor: Executor
+        self._accounts: Accounts
         self._turns: Turns
 
-    def attach(self, executor: Executor) -> None:
-        """Set where lanes go."""
-        self._executor = executor
+    def attach(self, executor: Executor, accounts: Accounts) -> None:
+        """Set where lanes go, and who pays."""
+        self._executor, self._accounts = executor, accounts
         self._turns = Turns(self._crews, executor)
 
     def owns(self, attempt: str) -> bool:
@@ -84,9 +86,6 @@ class Maps:
         """Take on a map, which has had so many lanes before. They open when items come."""
         run.crew = self._crews[run.id] = Crew(run, run.most_lanes, opened, _limit(run))
         run.lane_s = 0.0
-        # How long the lanes of an earlier service worked is not known.
-        run.paid = add((run.paid, spent(run.usd_per_hour, None)))
-        run.usd_per_hour = 0.0
 
     def granted(self, run: Run) -> None:
         """Open lanes for a map that was taken on before it was known what it is granted."""
@@ -141,8 +140,22 @@ class Maps:
 
     def cancel(self, run: Run, action: str) -> None:
         """End every lane, politely or at once."""
+        self.stop(run, died("killed", "cancelled"), action)
+
+    def withdraw(self, run: Run) -> None:
+        """Ask for no machine for a map that has none."""
         crew = self._crews[run.id]
-        crew.conclusion = died("killed", "cancelled")
+        for lane in list(crew.lanes.values()):
+            self._withdraw(crew, lane)
+
+    def serve(self, run: Run) -> None:
+        """Ask for machines for a map that was held back."""
+        self._serve(self._crews[run.id])
+
+    def stop(self, run: Run, envelope: dict[str, Any], action: str) -> None:
+        """End every lane, and then the map, with this envelope."""
+        crew = self._crews[run.id]
+        crew.conclusion = envelope
         for lane in list(crew.lanes.values()):
             if lane.machine_id:
                 self._executor.control(lane.id, action)
@@ -158,7 +171,6 @@ class Maps:
         for lane in crew.lanes.values():
             self._executor.control(lane.id, "kill")
             self._executor.withdraw(lane.id)
-        run.settle(self._clock.now())
         crew.lanes.clear()
         self._end(crew, envelope, "lost" if envelope.get("reason") == "lost" else "failed")
 
@@ -184,9 +196,8 @@ class Maps:
         if lane is None:
             return
         run = crew.run
-        lane.usd_per_hour = price(offer, run.cpu, lane.memory) if offer else None
-        placed = (run.id, lane.n, machine_id, self._clock.now(), lane.usd_per_hour)
-        self._write(self._journal.placed, *placed)
+        self._accounts.placed(attempt, machine_id, offer, run.cpu, lane.memory, run.spec.gpu)
+        persist(self._journal.placed, run.id, lane.n, machine_id, self._clock.now())
         lane.machine_id, lane.machine = machine_id, machine
         run.machine_id, run.machine = run.machine_id or machine_id, machine
         if run.state == "queued":
@@ -279,15 +290,16 @@ class Maps:
             return
         for lane, part in crew.assignments():
             self._executor.control(lane.id, "tell", part.message())
-        for memory in crew.wanted():
-            self._open(crew, memory)
+        if not crew.run.held:
+            for memory in crew.wanted():
+                self._open(crew, memory)
 
     def _open(self, crew: Crew, memory: int) -> None:
         run = crew.run
         crew.opened += 1
         crew.largest = max(crew.largest, memory)
         lane = Lane(f"{run.id}.{crew.opened}", crew.opened, memory)
-        self._write(self._journal.opens, run.id, lane.n, self._clock.now())
+        persist(self._journal.opens, run.id, lane.n, self._clock.now())
         crew.lanes[lane.id] = lane
         run.attempt = crew.opened
         spec = run.attempt_spec() | {"attempt": lane.id, "memory": memory}
@@ -315,15 +327,14 @@ class Maps:
         if run_s is None:
             run_s = max(0.0, now - lane.started) if lane.started else 0.0
         run.lane_s = (run.lane_s or 0.0) + run_s
-        run.paid = add((run.paid, spent(lane.usd_per_hour, run_s)))
         run.cpu_s = (run.cpu_s or 0.0) + (usage.get("cpu_s") or 0.0)
         run.memory_peak = max(run.memory_peak or 0, usage.get("memory_peak") or 0) or None
-        usage["run_s"] = run_s
-        self._write(self._journal.closes, run.id, lane.n, outcome_of(envelope), usage, now)
+        usage |= {"run_s": run_s, "usd": self._accounts.over(lane.id)}
+        persist(self._journal.closes, run.id, lane.n, outcome_of(envelope), usage, now)
         if envelope.get("reason") in ("interrupted", "killed") and crew.conclusion is None:
             # Nobody here asked for it: the machine is going away, and says so last.
             envelope |= {"reason": "lost", "message": f"the machine {lane.machine} ended"}
-        crew.lose(lane, envelope)
+        crew.lose(lane, envelope, told=run.verdict is None)
         if crew.conclusion is not None:
             self._end_if_empty(crew)
             return
@@ -339,10 +350,8 @@ class Maps:
         moving = next(filter(None, map(self._executor.moving, lanes)), "")
         where = f"on {run.machine}" if run.machine_id else ""
         reason = "; ".join(filter(None, (where, moving)))
-        if run.machine_id and reason != run.reason:
-            run.reason = reason
-            if run.log.followers:
-                run.log.append([state_event(run)])
+        if run.machine_id:
+            show(run, reason)
 
     def _withdraw(self, crew: Crew, lane: Lane) -> None:
         """Forget a lane that has no machine."""
@@ -352,11 +361,8 @@ class Maps:
     def _end_if_empty(self, crew: Crew) -> None:
         if crew.lanes or crew.conclusion is None:
             return
-        envelope = crew.conclusion
-        if crew.run.cancelled:
-            self._end(crew, envelope, "cancelled")
-        else:
-            self._end(crew, envelope, "done" if envelope["outcome"] == "ok" else "failed")
+        state: RunState = "done" if crew.conclusion["outcome"] == "ok" else "failed"
+        self._end(crew, crew.conclusion, "cancelled" if crew.run.cancelled else state)
 
     def _give_up_later(self, run: Run, delay_s: float) -> None:
         if run.over:
@@ -371,20 +377,14 @@ class Maps:
         if crew is not None:
             for attempt in crew.lanes:
                 self._executor.withdraw(attempt)
-            run.settle(self._clock.now())
             crew.lanes.clear()
             self._end_if_empty(crew)
-
-    def _write(self, step: Callable[..., None], *values: Any) -> None:
-        """Journal a step of a map that goes on even if that fails."""
-        try:
-            step(*values)
-        except PoolError:
-            logger.exception("a map goes on without its record")
 
     def _end(self, crew: Crew, envelope: dict[str, Any], state: RunState) -> None:
         run = crew.run
         del self._crews[run.id]
+        if envelope.get("reason") == "budget":
+            self.left.put(run.id, crew.pieces())
         run.items = crew.items
         run.memory = max(run.memory, crew.largest)
         busy_s = max(0.0, self._clock.now() - run.started) if run.started else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,12 @@ class Offering:
         found = [offer for offer in offers if where.permits(offer)]
         if found:
             return found
+        if any(dataclasses.replace(where, priced=False, free=False).permits(o) for o in offers):
+            if where.free:
+                why = f"--max-cost 0: nothing that {ask.layer} offers is free"
+                raise AskError(why, hint="--on local costs nothing")
+            why = f"there is a budget, and no price is known of what {ask.layer} offers"
+            raise AskError(why, hint="no budget: %compute budget run|notebook|day off")
         types = {offer.type for offer in offers}
         unknown = next((name for name in ask.instances if name not in types), None)
         if unknown is not None:

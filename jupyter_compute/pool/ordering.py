@@ -127,7 +127,11 @@ class Ordering:
             wanted = {key for intent in scaling.intents for one in intent.meant for key, _ in one}
             self._whys |= dict.fromkeys(wanted, missing)
             return dataclasses.replace(scaling, intents=())
-        for intent in scaling.intents:
+        self._launch(scaling.intents)
+        return scaling
+
+    def _launch(self, intents: Sequence[Intent]) -> None:
+        for intent in intents:
             launch = Launch(f"jc-{secrets.token_hex(8)}", intent.offers, intent.count)
             try:
                 self._launches.start(launch, self._answered)
@@ -137,7 +141,6 @@ class Ordering:
             self._intents[launch.id] = intent
             for meant in intent.meant:
                 self._whys |= {key: f"starting {intent.offers[0].type}" for key, _ in meant}
-        return scaling
 
     def why(self, needs: Needs) -> str:
         """Return why attempts with such needs wait, as far as it is known."""

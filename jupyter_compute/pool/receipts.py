@@ -12,7 +12,9 @@ from jupyter_compute.ask import refuse
 from jupyter_compute.errors import PoolError
 from jupyter_compute.model import Clock, Offer, Receipt
 from jupyter_compute.policy.advice import HISTORY, Advice, Asked, Use, advise
-from jupyter_compute.policy.cost import add, split, sum_up
+from jupyter_compute.policy.cost import Total, add, split, sum_up
+from jupyter_compute.policy.estimate import Estimate, estimate
+from jupyter_compute.pool.books import idle_by, idle_sum
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.schema import day_of
@@ -47,6 +49,11 @@ class Receipts:
         if advice is None:
             return receipt
         return dataclasses.replace(receipt, advice=advice.text, advised=dict(advice.ask))
+
+    def estimate(self, code: str, layer: str, usd_per_hour: float | None) -> Estimate | None:
+        """Return what earlier runs of this code on this layer took, and what that costs now."""
+        history = self._journal.history(code, layer, HISTORY) if code else []
+        return estimate(history, usd_per_hour)
 
     def _advice(self, run: Run, receipt: Receipt) -> Advice | None:
         asked = _asked(run, receipt)
@@ -85,14 +92,25 @@ class Receipts:
         paid, rehearsed = split(self._journal.spending(day))
         groups, total = sum_up(paid, by)
         _, besides = sum_up(rehearsed, by)
+        idle = self._journal.books.idle(day)
+        waste = [one for one in idle if not one.rehearsed]
+        of_groups = idle_by(waste, by)
+        groups |= {name: Total() for name in of_groups if name not in groups}
+        nothing = None if by == "notebook" else idle_sum(())
         return {
             "since": time.mktime(time.strptime(day, "%Y-%m-%d")),
             "since_day": day,
             "time_zone": time.strftime("%z", time.localtime(since)),
             "by": by,
-            "groups": [{by: name, **sums.to_wire()} for name, sums in groups.items()],
-            "total": total.to_wire(),
-            "rehearsed": besides.to_wire(),
+            "groups": [
+                {by: name, **sums.to_wire(), "idle": of_groups.get(name, nothing)}
+                for name, sums in sorted(groups.items())
+            ],
+            "total": {**total.to_wire(), "idle": idle_sum(waste)},
+            "rehearsed": {
+                **besides.to_wire(),
+                "idle": idle_sum(one for one in idle if one.rehearsed),
+            },
             "active": {"runs": len(active), "usd": add(run.usd for run in active)},
         }
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from jupyter_compute.ask import format_time
 from jupyter_compute.model import ENDED, Receipt, RunSpec, RunState
 from jupyter_compute.policy.chunks import room_for_lanes
-from jupyter_compute.policy.cost import add, spent
 from jupyter_compute.policy.fit import Grant
 from jupyter_compute.policy.retry import Counts
 from jupyter_compute.policy.where import Needs, where_of
@@ -70,12 +69,18 @@ class Run:
         UTC seconds.
     cpu, memory, memory_high : float, int, int or None
         What it is granted; `memory` is the current attempt's.
-    usd_per_hour : float or None
-        What it pays for its share of a machine; 0 while it has none. Lanes have their own.
-    paid, usd : float or None
-        What the attempts that are over have cost, and all of it when it was last looked at.
     granted : bool
         False while its layer is still asked what it offers: `cpu` and `memory` are as asked for.
+    usd : float or None
+        What it had cost when it was last looked at; None if a price is not known.
+    rehearsed : bool
+        True if it is in a sandbox: nothing of what it is said to cost has to be paid.
+    verdict : dict or None
+        The envelope with which it is to end, as the pool has stopped it.
+    held : bool
+        True while it may not have a machine.
+    attempts_usd : list of float or None
+        What each attempt that is over has cost; of maps it is not kept.
     """
 
     id: str
@@ -100,9 +105,11 @@ class Run:
     cpu_used: float | None = None
     memory_used: float | None = None
     cpu_peak: float | None = None
-    usd_per_hour: float | None = 0.0
-    paid: float | None = 0.0
     usd: float | None = 0.0
+    rehearsed: bool = False
+    verdict: dict[str, Any] | None = None
+    held: bool = False
+    attempts_usd: list[float | None] = field(default_factory=list)
     envelope: dict[str, Any] | None = None
     receipt: Receipt | None = None
     error: str = ""
@@ -136,7 +143,15 @@ class Run:
         self.cpu, self.memory, self.memory_high = grant.cpu, grant.memory, grant.memory_high
         most = grant.offer.cpu, grant.offer.memory
         self.most_lanes = room_for_lanes(grant.cpu, grant.memory, *most)
+        self.rehearsed = grant.offer.sandbox
         self.granted = True
+
+    @property
+    def on_machines(self) -> bool:
+        """Whether it has a machine: of a map, any lane."""
+        if self.crew is not None:
+            return any(lane.machine_id for lane in self.crew.lanes.values())
+        return self.machine_id is not None
 
     @property
     def blobs(self) -> set[str]:
@@ -184,29 +199,11 @@ class Run:
         if self.cpu_used is not None:
             self.cpu_peak = max(self.cpu_peak or 0.0, self.cpu_used)
 
-    def look_at_cost(self, now: float) -> None:
-        """Bring `usd` up to date."""
-        going_on = max(0.0, now - self.attempt_started) if self.attempt_started else 0.0
-        lanes = self.crew.lanes.values() if self.crew is not None else ()
-        self.usd = add(
-            (
-                self.paid,
-                spent(self.usd_per_hour, going_on),
-                *(spent(lane.usd_per_hour, now - (lane.started or now)) for lane in lanes),
-            )
-        )
-
-    def settle(self, now: float) -> None:
-        """Count what goes on now as over."""
-        self.look_at_cost(now)
-        self.paid = self.usd
-
     def add_usage(self, envelope: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Add what the attempt that has just ended used, and return it."""
         usage = dict(envelope.get("usage") or {})
         if usage.get("run_s") is None and self.attempt_started:
             usage["run_s"] = max(0.0, now - self.attempt_started)
-        self.usd = self.paid = add((self.paid, spent(self.usd_per_hour, usage.get("run_s"))))
         usage["run_s"] = usage.get("run_s") or 0.0
         self.run_s += usage["run_s"]
         if self.attempt_started:
@@ -235,6 +232,7 @@ class Run:
             cpu_peak=self.cpu_peak,
             items=self.items,
             lane_s=None if self.lane_s is None else round(self.lane_s, 3),
+            attempts_usd=_rounded(self.attempts_usd) if self.lane_s is None else None,
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -257,6 +255,7 @@ class Run:
             "memory_used": self.memory_used,
             "memory_peak": self.memory_peak,
             "usd": self.usd,
+            "rehearsed": self.rehearsed,
             "detached": self.spec.detached,
             "map": self.spec.map,
             "payload": self.spec.payload,
@@ -272,7 +271,7 @@ class Run:
             "run_s": self.run_s,
             "cpu_s": self.cpu_s,
             "cpu_peak": self.cpu_peak,
-            "paid": self.paid,
+            "attempts_usd": self.attempts_usd,
             "cancelled": self.cancelled,
             "most_lanes": self.most_lanes,
             "granted": self.granted,
@@ -285,7 +284,7 @@ class Run:
         spec: RunSpec,
         record: Mapping[str, Any],
         log: EventLog,
-        usd_per_hour: float | None = 0.0,
+        usd: float | None = 0.0,
     ) -> Run:
         """Return the run that an earlier service wrote down, queued again."""
         ask, replay = record["ask"], record["replay"]
@@ -304,13 +303,18 @@ class Run:
             run_s=replay["run_s"],
             cpu_s=replay["cpu_s"],
             cpu_peak=replay.get("cpu_peak"),
-            usd_per_hour=usd_per_hour,
-            paid=replay.get("paid", 0.0),
+            usd=usd,
+            rehearsed=record.get("rehearsed", False),
+            attempts_usd=list(replay.get("attempts_usd", ())),
             memory_peak=record["memory_peak"],
             cancelled=replay["cancelled"],
             most_lanes=replay.get("most_lanes", 1),
             granted=replay.get("granted", True),
         )
+
+
+def _rounded(amounts: Iterable[float | None]) -> list[float | None]:
+    return [None if usd is None else round(usd, 6) for usd in amounts]
 
 
 def public(record: dict[str, Any]) -> dict[str, Any]:

@@ -186,6 +186,7 @@ class Relays:
             found.id, found.offer, now, found.started, launch=launch.id, why="relay", role="relay"
         )
         self._machine = self._scaler.machines[machine.id] = machine
+        self._scaler.payer.opened(machine)
         self._why = f"starting the relay ({machine.label})"
         return machine
 

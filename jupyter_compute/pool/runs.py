@@ -123,7 +123,8 @@ class Runs:
         """
         run = self._life.active.get(run_id)
         if run is None:
-            return {**self.wire(run_id), "pieces": [], "missing": []}
+            left = self._life.maps.left.of(run_id, order["since"])
+            return {**self.wire(run_id), "pieces": left, "missing": []}
         run.unfollowed_since = None if run.log.followers else self._clock.monotonic()
         return await self._life.maps.exchange(run, order)
 
@@ -201,8 +202,7 @@ class Runs:
         for item in left:
             spec = RunSpec.from_wire(dict(item.spec))
             log = EventLog.load(self._path(item.record["id"]), self._log_bytes)
-            price = item.usd_per_hour if item.placed else 0.0
-            self._life.resume(Run.from_record(spec, item.record, log, price), item.placed)
+            self._life.resume(Run.from_record(spec, item.record, log, item.usd), item.placed)
         return len(left)
 
     def _path(self, run_id: str) -> Path:

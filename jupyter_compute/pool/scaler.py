@@ -17,7 +17,7 @@ from jupyter_compute.policy import steps
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
 from jupyter_compute.policy.limits import Limits
 from jupyter_compute.policy.where import Needs, Waiting, joint
-from jupyter_compute.pool.fleet import Machine
+from jupyter_compute.pool.fleet import Machine, Payer
 from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
 from jupyter_compute.pool.ordering import Came, Ordering
@@ -68,6 +68,7 @@ class Scaler:
         self.retiring: Callable[[str], None] = lambda _: None
         self.leaving: Callable[[], Sequence[Waiting]] = tuple
         self.learnt: Callable[[Machine, str], None] = lambda _machine, _why: None
+        self.payer: Payer
 
     def launch(self, offer: Offer) -> Machine:
         """Start a machine of the offered type on a layer that introduces its machines itself.
@@ -78,14 +79,13 @@ class Scaler:
             If the layer refuses; nothing has been started then.
         """
         machine_id = f"{offer.layer}-{os.getpid()}-{next(self._numbers)}"
-        layer = self.layers[offer.layer]
-        launched = layer.launch(Launch(machine_id, (offer,)))
+        launched = self.layers[offer.layer].launch(Launch(machine_id, (offer,)))
         if not launched.machines:
             raise PoolError(launched.refused[0].message)
-        machine = Machine(machine_id, offer, self._clock.monotonic(), self._clock.now())
-        self.machines[machine_id] = machine
-        if self._invite is not None and isinstance(layer, Introducing):
-            layer.introduce(machine_id, self._invite)
+        machine = self.machines[machine_id] = Machine(
+            machine_id, offer, self._clock.monotonic(), self._clock.now()
+        )
+        self._introduce(machine)
         return machine
 
     def open(
@@ -107,16 +107,13 @@ class Scaler:
         """
         self._invite, self._demand, self._give_up = invite, demand, give_up
         for machine in self.machines.values():
-            layer = self.layers[machine.offer.layer]
-            if isinstance(layer, Introducing):
-                layer.introduce(machine.id, invite)
+            self._introduce(machine)
 
     def joined(self, machine_id: str) -> None:
         """A machine has registered with the scheduler."""
         machine = self.machines.get(machine_id)
         if machine is not None and machine.state == "starting":
-            machine.state = "ready"
-            layer = machine.offer.layer
+            machine.state, layer = "ready", machine.offer.layer
             self._failures.pop(layer, None)
             self._ordering.joined(layer)
             self._starts.joined(layer, machine.launched)
@@ -125,8 +122,7 @@ class Scaler:
         """The scheduler has lost a machine's connection. It is ended, and replaced on demand."""
         machine = self.machines.get(machine_id)
         if machine is not None:
-            machine.lost = machine.state != "ending"
-            machine.state = "ending"
+            machine.lost, machine.state = machine.state != "ending", "ending"
             self.wake()
 
     def lose(self, machine_id: str) -> None:
@@ -177,16 +173,12 @@ class Scaler:
         """Look again at once: something has changed."""
         self._woken.set()
 
-    async def run(self, each: Callable[[], None]) -> None:
-        """Look once a second, and when woken, until cancelled; call `each` once a second."""
-        due = self._clock.monotonic()
+    async def run(self) -> None:
+        """Look once a second, and when woken, until cancelled."""
         while True:
             self._woken.clear()
             try:
                 await self.look()
-                if self._clock.monotonic() >= due:
-                    due = self._clock.monotonic() + self._timers.tick_s
-                    each()
             except Exception:
                 logger.exception("the look at machines failed and will be repeated")
             with contextlib.suppress(TimeoutError):
@@ -264,10 +256,10 @@ class Scaler:
         pause_s = _POLL_S
         while True:
             try:
-                if await asyncio.to_thread(layer.terminate, machine.id):
-                    break
-                if not isinstance(layer, Introducing):
-                    break  # the cloud has taken it on, which may go on for a minute
+                gone = await asyncio.to_thread(layer.terminate, machine.id)
+                self._ended(layer, machine.id)
+                if gone or not isinstance(layer, Introducing):
+                    break  # a cloud has taken it on, which may go on for a minute
             except PoolError as error:
                 logger.warning("machine %s: %s", machine.id, error)
                 pause_s = self._timers.tick_s
@@ -321,7 +313,10 @@ class Scaler:
                 self._failed(machine, why + await last_words(layer, machine.id))
         if not here and sweeps is not None:
             for stray in sweeps.listed(layer.name, seen.values(), self.machines, under_way):
+                self.payer.found(seen[stray])
                 await self._terminate(layer, stray)
+            alive = {one.id for one in seen.values() if one.state == "alive"}
+            self.payer.listed(layer.name, alive)
         for machine in [m for m in ours if m.state == "ending"]:
             if await self._terminate(layer, machine.id):
                 self.machines.pop(machine.id, None)
@@ -342,19 +337,30 @@ class Scaler:
             machine.state = "ending"
         return ""
 
+    def _introduce(self, machine: Machine) -> None:
+        layer = self.layers[machine.offer.layer]
+        if self._invite is not None and isinstance(layer, Introducing):
+            layer.introduce(machine.id, self._invite)
+
     async def _terminate(self, layer: Layer, machine_id: str) -> bool:
         try:
-            return await asyncio.to_thread(layer.terminate, machine_id)
+            gone = await asyncio.to_thread(layer.terminate, machine_id)
         except PoolError as error:
             logger.warning("machine %s is still to be ended: %s", machine_id, error)
             return False
+        self._ended(layer, machine_id)
+        return gone
+
+    def _ended(self, layer: Layer, machine_id: str) -> None:
+        if not isinstance(layer, Introducing):
+            self.payer.ended(machine_id)
 
     def _came(self, launch: Launch, found: Sequence[Came]) -> None:
         """Take on what a launch has brought."""
         now = self._clock.monotonic()
         for machine, meant, why in found:
             if machine.id not in self.machines:
-                self.machines[machine.id] = Machine(
+                came = self.machines[machine.id] = Machine(
                     machine.id,
                     machine.offer,
                     now,
@@ -362,7 +368,9 @@ class Scaler:
                     launch=launch.id,
                     meant=meant,
                     why=why,
+                    asked=self.launches.asked(launch.id),
                 )
+                self.payer.opened(came)
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"
@@ -374,8 +382,8 @@ class Scaler:
         if not isinstance(self.layers[layer], Introducing):
             self._ordering.boot_failed(layer, why, machine.launched)
             return
-        tries = self._failures.get(layer, 0) + 1
-        self._count(layer, f"{tries} machines in a row failed to start; the last: {why}")
+        tries = f"{1 + self._failures.get(layer, 0)} machines in a row failed to start"
+        self._count(layer, f"{tries}; the last: {why}")
 
     def _count(self, layer: str, message: str) -> None:
         """Count a failure; after some in a row, tell those who wait."""

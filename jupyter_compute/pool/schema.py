@@ -43,7 +43,6 @@ CREATE TABLE attempts (
 # Both are narrow and in the order in which they are read: what a run has used is asked for at the
 # end of every run, and what was spent each time that somebody looks at the pool.
 _SECOND = """
-ALTER TABLE attempts ADD COLUMN usd_per_hour REAL;
 CREATE TABLE history (
     code TEXT NOT NULL,
     layer TEXT NOT NULL,
@@ -114,7 +113,8 @@ def remember(db: sqlite3.Connection, code: str, record: Mapping[str, Any]) -> No
         row = (code, receipt.layer, ended, record["id"], record["state"] == "done", *used)
         db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     # Apart from what has to be paid.
-    layer = receipt.layer + (SANDBOX if receipt.machine.endswith(SANDBOX) else "")
+    rehearsed = record.get("rehearsed", receipt.machine.endswith(SANDBOX))
+    layer = receipt.layer + (SANDBOX if rehearsed else "")
     belongs = (day_of(ended), record["notebook"], layer)
     db.execute(_SPEND, (*belongs, *astuple(Total.of(receipt))))
 
@@ -144,8 +144,6 @@ def _execute(db: sqlite3.Connection, statements: str) -> None:
 
 def _recall(db: sqlite3.Connection) -> None:
     """Add the runs of a journal that was written before there were history and spending."""
-    # The only layer then was this computer.
-    db.execute("UPDATE attempts SET usd_per_hour = 0.0 WHERE placed IS NOT NULL")
     rows = db.execute("SELECT spec, record FROM runs WHERE ended IS NOT NULL").fetchall()
     try:
         for spec, record in rows:

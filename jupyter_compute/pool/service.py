@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -19,8 +20,12 @@ from jupyter_compute.blobs import Blobs
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.local import measure
 from jupyter_compute.model import API_VERSION, Clock, RunSpec, SystemClock
+from jupyter_compute.policy import lifecycle
+from jupyter_compute.policy.cost import price
+from jupyter_compute.pool.accounts import Accounts
 from jupyter_compute.pool.api import make_server
 from jupyter_compute.pool.bodies import spec_ask
+from jupyter_compute.pool.budgets import Budgets
 from jupyter_compute.pool.cache import Cache, CacheLimits
 from jupyter_compute.pool.costs import Costs
 from jupyter_compute.pool.elsewhere import Elsewhere
@@ -28,6 +33,7 @@ from jupyter_compute.pool.engine import Engine
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.granting import Granting
 from jupyter_compute.pool.guard import refuse_pickles
+from jupyter_compute.pool.halts import Halts
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.life import Life
 from jupyter_compute.pool.machines import Machines
@@ -65,8 +71,7 @@ class Service:
     def __init__(self, scaler: Scaler, clock: Clock) -> None:
         self._clock = clock
         self._scaler = scaler
-        self._idle_s = ask.parse_time(settings.get("idle-timeout"), "idle-timeout")
-        abandoned_s = ask.parse_time(settings.get("abandoned-timeout"), "abandoned-timeout")
+        self._idle_s, abandoned_s = _timeout("idle"), _timeout("abandoned")
         log_bytes = ask.parse_memory(settings.get("event-log.max-bytes"), "event-log.max-bytes")
         self._journal = Journal(places.journal())
         self._telemetry = Telemetry()
@@ -76,32 +81,43 @@ class Service:
         self.runs = Runs(self._journal, self._life, clock, places.run_dir(), log_bytes)
         self.stored = self._open_stored()
         limits = Limits.from_settings(settings.get, measure().memory)
-        blobs, kept = Blobs(places.blob_dirs()), self._journal.kept.find
-        active = self._life.active
+        blobs, kept, active = Blobs(places.blob_dirs()), self._journal.kept.find, self._life.active
         self._elsewhere = Elsewhere(scaler, active, clock)
         self.rehearsal = self._elsewhere.rehearsal
         self.transfers = Transfers(self._elsewhere.store_of, blobs, kept, self, clock)
-        tidy = self.transfers.tidy
-        self._upkeep = Upkeep(self._journal, active, self.stored, limits, clock, tidy)
+        self._upkeep = Upkeep(
+            self._journal, active, self.stored, limits, clock, self.transfers.tidy
+        )
         self._engine = Engine(self.transfers, self._elsewhere.permits, self.transfers.asked)
         self.transfers.attach(self._engine)
-        self._life.attach(self.transfers, scaler.lose)
+        self._charge(scaler)
         leave = self._life.maps.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
         scaler.learnt = self.machines.learnt
-        give_up = self._life.fail_waiting
-        self._elsewhere.attach(self._engine, self.machines, self._journal.launches, give_up)
+        self._elsewhere.attach(
+            self._engine, self.machines, self._journal.launches, self._life.fail_waiting
+        )
         self._costs = Costs(self._journal, clock, scaler.machines, active)
+        self._costs.budget_day = lambda: self.budgets.limits["day"]
         self.state = State(
             self.machines, active, self._telemetry, self._journal, self._costs, clock
         )
-        self._requests = 0
         self._started = clock.now()
         self._idle_since = clock.monotonic()
         self._stopping = asyncio.Event()
-        self._told_to_stop = False
+        self._requests, self._told_to_stop = 0, False
         self._server = make_server(self)
+
+    def _charge(self, scaler: Scaler) -> None:
+        """Have runs and machines paid for, within budgets."""
+        active = self._life.active
+        books, timers = self._journal.books, lifecycle.TIMERS
+        self._accounts = scaler.payer = Accounts(books, self._clock, timers, active)
+        self._life.attach(self.transfers, scaler.lose, self._accounts)
+        self.budgets = Budgets(self._journal, self._clock, active, settings.get)
+        self._life.may_not = self.budgets.holds
+        self._halts = Halts(self.transfers, self._life.maps, self._life.suspects, self._life)
 
     async def run(self, listener: socket.socket) -> None:
         """Serve the clients that connect to the socket, until told to stop or idle."""
@@ -120,19 +136,23 @@ class Service:
             if not run.granted:
                 self._granting.later(run)
         self._server.add_socket(listener)
-        looking = loop.create_task(self._scaler.run(self._tick))
+        looking = loop.create_task(self._scaler.run())
+        ticking = loop.create_task(self._tick_on())
         await self._stopping.wait()
         looking.cancel()
+        ticking.cancel()
         await self._close()
 
     async def _close(self) -> None:
         self._close_door()
         self._granting.close()
         await self._end_cancelled()
+        self._accounts.stop()
         self._elsewhere.stop()
         self._life.close()
         self.transfers.close()
         await self._scaler.close()
+        self._accounts.tick()
         await self._elsewhere.close()
         await self._engine.end()
         await self._server.close_all_connections()
@@ -165,6 +185,7 @@ class Service:
         AskError
             If its layer is known not to have what it asks for.
         """
+        spec = self.budgets.apply(spec)
         grant = await self._granting.soon(spec_ask(spec))
         self._elsewhere.check_packages(spec)
         self.stored.check(spec.kept)
@@ -179,11 +200,14 @@ class Service:
             self._scaler.expect(run.needs(run.memory))
         return run
 
-    async def plan(self, ask: Ask) -> Mapping[str, Any]:
-        """Return where the ask would run and what it would be granted."""
+    async def plan(self, ask: Ask, code: str = "") -> Mapping[str, Any]:
+        """Return where the ask would run, what it would be granted, and what code takes there."""
+        ask = self.budgets.apply(ask)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._granting.hear(ask), _PLAN_S)
         grant = self._granting.grant(ask)
+        share_usd = price(grant.offer, grant.cpu, grant.memory, ask.gpu)
+        past = self._receipts.estimate(code, ask.layer, share_usd)
         return {
             "layer": grant.offer.layer,
             "machine": grant.offer.label,
@@ -194,6 +218,9 @@ class Service:
             "memory": grant.memory,
             "memory_high": grant.memory_high,
             "usd_per_hour": grant.offer.usd_per_hour,
+            "share_usd_per_hour": share_usd,
+            "past": None if past is None else dataclasses.asdict(past),
+            "max_cost": ask.max_cost,
             "start_s": self._scaler.start_s(grant.offer),
             "notes": list(grant.notes),
         }
@@ -217,6 +244,7 @@ class Service:
             "runs": [run.to_wire() for run in active],
             "usd_per_hour": costs["usd_per_hour"],
             "today_usd": costs["today"],
+            "budget_day": costs["budget_day"],
             "version": jupyter_compute.__version__,
             "pid": os.getpid(),
             "started": self._started,
@@ -279,7 +307,7 @@ class Service:
     def noticed(self, machine: str, at: float) -> None:
         """Give no new run to a machine that will be taken away, and tell those on it."""
         self._elsewhere.noticed(machine)
-        self._life.spare(machine, "was reclaimed")
+        self._life.losses.spare(machine, "was reclaimed")
         self.machines.noticed(machine, at)
 
     def joined(self, machine: str) -> None:
@@ -325,7 +353,20 @@ class Service:
         self._idle_since = self._clock.monotonic()
         self._upkeep.run_ended()
 
+    async def _tick_on(self) -> None:
+        """Tick once a second, however long a cloud takes to say what there is."""
+        while True:
+            try:
+                self._tick()
+            except Exception:
+                logger.exception("what is done once a second failed and will be repeated")
+            await asyncio.sleep(lifecycle.TIMERS.tick_s)
+
     def _tick(self) -> None:
+        self._accounts.tick()
+        self.budgets.look(self._halts)
+        for machine in self.budgets.surplus(self._scaler.machines):
+            self.machines.stop(machine, force=False)
         why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
         self._life.tick(lambda run: why(run.needs(run.memory)))
         self.machines.tick()
@@ -335,6 +376,11 @@ class Service:
             self._idle_since = self._clock.monotonic()
         elif self._clock.monotonic() - self._idle_since > self._idle_s:
             self._stopping.set()
+
+
+def _timeout(of: str) -> float:
+    name = f"{of}-timeout"
+    return ask.parse_time(settings.get(name), name)
 
 
 def serve(listener: socket.socket, scaler: Scaler) -> None:

@@ -44,7 +44,7 @@ _RECEIPT_FIELDS = (
 )
 
 
-_DOLLARS = frozenset({"usd", "usd_per_hour", "cost_usd", "today", "active", "budget_day"})
+_DOLLARS = frozenset({"usd", "usd_per_hour", "cost_usd", "today", "active", "idle", "budget_day"})
 
 
 class State:

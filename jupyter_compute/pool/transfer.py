@@ -20,7 +20,7 @@ from typing import Any
 from jupyter_compute import parts
 from jupyter_compute.blobs import HASH, Blobs
 from jupyter_compute.errors import ComputeError, TransferError
-from jupyter_compute.layers.base import Store, Upload
+from jupyter_compute.layers.stores import Store, Upload
 from jupyter_compute.model import Clock
 from jupyter_compute.policy import cargo
 from jupyter_compute.policy.where import Needs, Waiting

@@ -18,8 +18,9 @@ _LEAST_S = 60.0
 def bill(world: World, prices: Prices) -> dict[str, Any]:
     """Return the sum and one item per machine that has run.
 
-    A machine costs from when it runs until it has ended, as many seconds as would have
-    passed in a cloud: the clock rate makes each second count for more.
+    An instance costs while it is running, so not when it shuts down, a task until it has stopped:
+    as many seconds as would have passed in a cloud, as the clock rate makes each count for more.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
     """
     items = [
         _item(world, prices, machine)
@@ -31,7 +32,8 @@ def bill(world: World, prices: Prices) -> dict[str, Any]:
 
 def _item(world: World, prices: Prices, machine: Machine) -> dict[str, Any]:
     assert machine.started is not None
-    seconds = world.cloud_seconds(machine.started, machine.ended)
+    until = machine.ending or machine.ended if machine.kind == "ec2" else machine.ended
+    seconds = world.cloud_seconds(machine.started, until)
     if machine.kind == "ec2":
         hourly = prices.hourly(machine.type, machine.zone, spot=machine.spot)
     else:

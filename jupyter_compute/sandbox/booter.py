@@ -83,6 +83,7 @@ class Booter:
             return
         machine.why = machine.why or why
         machine.state = "stopping" if stop else "shutting-down"
+        machine.ending = time.time()
         machine.kill_at = time.monotonic() + (0.0 if at_once else _TERM_S)
         if machine.guest is not None:
             # One that is frozen could not hear it.

@@ -44,6 +44,8 @@ class Machine(abc.ABC):
     boot_at: float
     launched: float = field(default_factory=time.time)
     started: float | None = None
+    ending: float | None = None
+    """When it was told to end."""
     ended: float | None = None
     state: State = "pending"
     why: str = ""
@@ -92,6 +94,7 @@ class Machine(abc.ABC):
             "image": self.image,
             "launched": self.launched,
             "started": self.started,
+            "ending": self.ending,
             "ended": self.ended,
             "noticed": self.notice is not None,
             "frozen": self.frozen,

@@ -152,7 +152,7 @@ export function CostSection(props: ISectionProps): JSX.Element {
 
 /** What today costs, against its budget, or else against the amount that the user set. */
 function Today({ model, trans, warning }: ISectionProps): JSX.Element {
-  const { today, budget_day: budget } = model.copy.cost;
+  const { today, idle, budget_day: budget } = model.copy.cost;
   const { above } = warning;
   const most = budget ?? above;
   const told = budget === null ? trans.__('Cost of today, warning at %1', money(above)) : trans.__('Budget of today');
@@ -163,6 +163,15 @@ function Today({ model, trans, warning }: ISectionProps): JSX.Element {
         {most > 0 && <Meter label={told} text={money(today)} value={today} most={most} />}
         <Value name="today">{money(today)}</Value>
       </div>
+      {(idle ?? 0) > 0 && (
+        <div
+          className="jc-Line jc-Muted"
+          title={trans.__('What no run had of the machines: their start, pauses, the room beside, their end')}
+        >
+          <span>{trans.__('of it idle')}</span>
+          <Value name="idle">{money(idle)}</Value>
+        </div>
+      )}
       {budget !== null && (
         <div className="jc-Line jc-Muted">
           <span>{trans.__('budget of a day')}</span>

@@ -69,7 +69,7 @@ export interface IMachine {
   runs: number;
 }
 
-export type ICost = Record<'usd_per_hour' | 'today' | 'active' | 'budget_day', number | null>;
+export type ICost = Record<'usd_per_hour' | 'today' | 'active' | 'idle' | 'budget_day', number | null>;
 
 /** Receipts summed up, and of how many of the runs the cost is not known. */
 export type ISum = { runs: number; usd: number | null; usd_unknown_runs: number };
@@ -135,7 +135,7 @@ export class Copy {
     machines: new Map<string, Point[]>(),
     runs: new Map<string, Point[]>()
   };
-  cost: ICost = { usd_per_hour: null, today: null, active: null, budget_day: null };
+  cost: ICost = { usd_per_hour: null, today: null, active: null, idle: null, budget_day: null };
   spending: ISpending | null = null;
   totals: ITotals = { machines: 0, cpu: 0, memory: 0, cpu_used: null, memory_used: null };
   omitted = { machines: 0, runs: 0 }; // those that the pool has besides

@@ -86,8 +86,11 @@ _LINES = [
     ("row48-retries-less", "--retries -1", "is not a whole number from 0 to 100"),
     ("row48-retries-many", "--retries 1000", "is not a whole number from 0 to 100"),
     ("row48-retries-half", "--retries 1.5", "is not a whole number from 0 to 100"),
-    # Nothing costs money yet: the option comes with the first layer that does.
-    ("row48-max-cost", "--max-cost 0", "'--max-cost' is not an option of %%remote"),
+    ("row48-max-cost-less", "--max-cost -1", "is not an amount of dollars from 0 to 1000000"),
+    ("row48-max-cost-nan", "--max-cost nan", "is not an amount of dollars from 0 to 1000000"),
+    ("row48-max-cost-unit", "--max-cost 5EUR", "is not an amount of dollars from 0 to 1000000"),
+    ("row48-max-cost-much", "--max-cost 1e9", "is not an amount of dollars from 0 to 1000000"),
+    ("row48-max-cost-short", "--budget 5", "did you mean --max-cost?"),
     ("row49-layer", "--on ec3", "'ec3' is not a layer here; did you mean ec2?"),
     ("row49-case", "--on Local", "did you mean local?"),
     ("row49-provider", "--provider ec3", "did you mean --on?"),

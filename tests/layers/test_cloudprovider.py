@@ -225,7 +225,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"typos": 1}, "layers.files: there is no setting 'typos'"),
     ({"prepared": "no"}, "layers.files.prepared: 'no' is neither true nor false"),
     ({"prepared": None}, "layers.aws.bucket"),
-    ({}, "machines of files cannot reach this computer at 127.0.0.1"),
+    ({}, "machines of files cannot reach a relay"),
 ]
 
 

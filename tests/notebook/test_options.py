@@ -295,12 +295,12 @@ def test_every_option_is_read():
         "--cpu 2.5 --memory 8G..64G --gpu L4:2 --disk 20G --on ec2 --retries 3 "
         "--spot never --instance r7i.2xlarge,r7a.2xlarge "
         "--retry-on OSError,a.Odd --retry-delay 5s --timeout 1h30m --catch err --in a,b --out x,y "
-        "--keep z,w --cache --keep-partial --bg job --plan --name 'my run' --quiet"
+        "--keep z,w --cache --max-cost 2.50 --keep-partial --bg job --plan --name 'my run' --quiet"
     )
     expected = Options(
         cpu=2.5, memory=8 * 10**9, memory_high=64 * 10**9, gpu=2, gpu_name="L4", disk=20 * 10**9,
         on="ec2", spot="never", instances=("r7i.2xlarge", "r7a.2xlarge"), retries=3, retry_on=("OSError", "a.Odd"), retry_delay=5.0, timeout=5400.0,
-        catch="err", inputs=("a", "b"), outputs=("x", "y"), keep_partial=True, bg="job", plan=True,
+        catch="err", inputs=("a", "b"), outputs=("x", "y"), keep_partial=True, max_cost=2.5, bg="job", plan=True,
         keep=("z", "w"), cache=True,
         name="my run", quiet=True,
         given=frozenset(option.name for option in OPTIONS) - {"help"},

@@ -32,6 +32,7 @@ def _sums(**changes: Any) -> dict[str, Any]:
         "cpu_unknown_s": 0.0,
         "usd": 0.0,
         "usd_unknown_runs": 0,
+        "idle": {"machine_s": 0.0, "usd": 0.0, "unknown_s": 0.0},
     }
     return plain | changes
 
@@ -44,7 +45,7 @@ def _costs(total: dict[str, Any], *groups: dict[str, Any], active: int = 0) -> d
         "groups": list(groups),
         "total": total,
         "active": {"runs": active, "usd": 0.5},
-        "rehearsed": {"runs": 0, "usd": 0.0},
+        "rehearsed": {"runs": 0, "usd": 0.0, "idle": {"usd": 0.0}},
     }
 
 
@@ -59,6 +60,21 @@ def test_the_status_says_what_it_costs_or_that_it_is_unknown() -> None:
     assert tables.spending({"usd_per_hour": 0.0, "today_usd": 0.0}) == "cost: $0/h now, $0 today"
     priced = {"usd_per_hour": 0.42, "today_usd": None}
     assert tables.spending(priced) == "cost: $0.42/h now, $? today"
+    bounded = {"usd_per_hour": 0.42, "today_usd": 1.2, "budget_day": 5.0}
+    assert tables.spending(bounded) == "cost: $0.42/h now, $1.20 / $5.00 today"
+
+
+def test_what_was_idle_is_told_apart_and_not_where_all_is_free() -> None:
+    idle = {"machine_s": 90.0, "usd": 0.25, "unknown_s": 30.0}
+    costs = _costs(_sums(usd=1.5, idle=idle), {"notebook": "a", **_sums(usd=1.5, idle=None)})
+    shown = cost.table(costs).splitlines()
+    assert shown[0].split()[-2:] == ["cost", "idle"]
+    assert shown[1].split()[-1] == "$1.50"
+    assert shown[2].split()[-2:] == ["$1.50", "$0.25"]
+    assert any(line.startswith("idle: 1 min 30 s of machines that no run had") for line in shown)
+    assert "idle: the price of 30 s is not known" in shown
+    free = cost.table(_costs(_sums(), {"notebook": "a", **_sums()}))
+    assert "idle" not in free
 
 
 def test_costs_as_a_table() -> None:

@@ -39,7 +39,8 @@ def test_what_is_written_is_found_again(path: Path) -> None:
     journal = Journal(path)
     journal.begin("r-a", {"name": "a"}, _record("r-a"))
     journal.begin("r-b", {"name": "b"}, _record("r-b", created=2.0))
-    journal.placed("r-b", 1, "local-1", 2.5, 0.25)
+    journal.placed("r-b", 1, "local-1", 2.5)
+    journal.books.write([], [], [], {"r-b": 0.25, "r-x": 1.0})
     inputs = {"name": "c", "payload": "i", "blobs": ["j"]}
     journal.begin("r-c", inputs, _record("r-c", created=3.0))
     envelope = {"payload": "p", "blobs": ["q"]}
@@ -47,8 +48,8 @@ def test_what_is_written_is_found_again(path: Path) -> None:
     assert journal.history("", "local", 9) == []
     journal.close()
     journal = Journal(path)
-    assert [(u.record["id"], u.placed, u.usd_per_hour) for u in journal.unfinished()] == [
-        ("r-a", False, None),
+    assert [(u.record["id"], u.placed, u.usd) for u in journal.unfinished()] == [
+        ("r-a", False, 0.0),
         ("r-b", True, 0.25),
     ]
     assert [record["id"] for record in journal.newest(10)] == ["r-c"]
@@ -144,7 +145,7 @@ def test_a_journal_of_schema_1_is_brought_up_to_date(path: Path) -> None:
     assert journal.notes == []
     assert [run["name"] for run in journal.newest(9)] == ["three", "two", "one"]
     (left,) = journal.unfinished()
-    assert (left.record["name"], left.placed, left.usd_per_hour) == ("four", True, 0.0)
+    assert (left.record["name"], left.placed, left.usd) == ("four", True, 0.0)
     past = journal.history("c" * 32, "local", 9)
     assert [(use.done, use.memory_peak) for use in past] == [
         (True, 902041600),

@@ -61,7 +61,7 @@ def test_a_run_is_seen_from_its_start_to_its_receipt(tmp_path: Path) -> None:
     assert (machine["state"], machine["runs"], machine["idle_s"]) == ("ready", 1, 0)
     assert ("machines", machine["id"]) in panel.series(0)
     assert panel.facts["totals"]["runs"]["running"] == 1
-    free = {"usd_per_hour": 0, "today": 0, "active": 0, "budget_day": None}
+    free = {"usd_per_hour": 0, "today": 0, "active": 0, "idle": 0, "budget_day": None}
     assert panel.facts["cost"] == free
     assert panel.spending["notebooks"] == []
     go.touch()
