@@ -57,9 +57,9 @@ def run_cell(line: str, body: str) -> object:
     inputs = sorted({*cell.inputs(names), *(n for n in options.inputs or () if n in names)})
     notes = [_note(name, secrets[name]) for name in inputs if name in secrets]
     notes += scratch.short_of(options)
+    code = key_of_cell(cell.code)
     if options.plan:
-        sent = (name for name in inputs if name not in secrets)
-        plan.show(options, names, sent, notes, key_of_cell(cell.code))
+        plan.show(options, names, (n for n in inputs if n not in secrets), notes, code)
         return None
     prepared = submission.prepare_cell(
         names,
@@ -71,7 +71,7 @@ def run_cell(line: str, body: str) -> object:
         label=cell.label,
         cell=str(number),
         interactivity=ipython.ast_node_interactivity,
-        code=key_of_cell(cell.code),
+        code=code,
     )
     status = Status(cpu=options.cpu, memory=options.memory, notes=notes)
     if options.bg:

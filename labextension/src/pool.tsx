@@ -156,6 +156,7 @@ function Today({ model, trans, warning }: ISectionProps): JSX.Element {
   const { above } = warning;
   const most = budget ?? above;
   const told = budget === null ? trans.__('Cost of today, warning at %1', money(above)) : trans.__('Budget of today');
+  const warned = today !== null && today >= above ? trans.__('above your warning at') : trans.__('warning at');
   return (
     <>
       <div className="jc-Line">
@@ -164,27 +165,25 @@ function Today({ model, trans, warning }: ISectionProps): JSX.Element {
         <Value name="today">{money(today)}</Value>
       </div>
       {(idle ?? 0) > 0 && (
-        <div
-          className="jc-Line jc-Muted"
+        <Aside
+          label={trans.__('of it idle')}
           title={trans.__('What no run had of the machines: their start, pauses, the room beside, their end')}
-        >
-          <span>{trans.__('of it idle')}</span>
-          <Value name="idle">{money(idle)}</Value>
-        </div>
+          name="idle"
+          usd={idle}
+        />
       )}
-      {budget !== null && (
-        <div className="jc-Line jc-Muted">
-          <span>{trans.__('budget of a day')}</span>
-          <Value name="budget_day">{money(budget)}</Value>
-        </div>
-      )}
-      {above > 0 && (
-        <div className="jc-Line jc-Muted">
-          <span>{today !== null && today >= above ? trans.__('above your warning at') : trans.__('warning at')}</span>
-          <Value name="warn_above">{money(above)}</Value>
-        </div>
-      )}
+      {budget !== null && <Aside label={trans.__('budget of a day')} name="budget_day" usd={budget} />}
+      {above > 0 && <Aside label={warned} name="warn_above" usd={above} />}
     </>
+  );
+}
+
+function Aside(props: { label: string; name: string; usd: number | null; title?: string }): JSX.Element {
+  return (
+    <div className="jc-Line jc-Muted" title={props.title}>
+      <span>{props.label}</span>
+      <Value name={props.name}>{money(props.usd)}</Value>
+    </div>
   );
 }
 

@@ -68,7 +68,7 @@ def test_lanes_of_a_map_end_with_it_and_their_numbers_are_not_used_twice(path: P
     journal.begin("r-a", {"map": True}, _record("r-a"))
     journal.opens("r-a", 2, 2.0)
     journal.opens("r-a", 3, 2.0)
-    journal.placed("r-a", 2, "local-1", 2.5, 0.25)
+    journal.placed("r-a", 2, "local-1", 2.5)
     journal.close()
     journal = Journal(path)
     (left,) = journal.unfinished()

@@ -78,6 +78,7 @@ class Bench:
             "environment": self.blobs.put(json.dumps(around).encode()),
             "payload": names[0],
             "blobs": names[1:],
+            "packages": "",
         }
         self.transfers.submit(attempt, json.dumps(spec), object())  # type: ignore[arg-type]
         return names
