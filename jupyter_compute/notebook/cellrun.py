@@ -55,8 +55,7 @@ def run_cell(line: str, body: str) -> object:
     session.client().warm_up()
     secrets = _secrets(options, names)
     inputs = sorted({*cell.inputs(names), *(n for n in options.inputs or () if n in names)})
-    notes = [_note(name, secrets[name]) for name in inputs if name in secrets]
-    notes += scratch.short_of(options)
+    notes = [_note(n, secrets[n]) for n in inputs if n in secrets] + scratch.short_of(options)
     code = key_of_cell(cell.code)
     if options.plan:
         plan.show(options, names, (n for n in inputs if n not in secrets), notes, code)

@@ -151,12 +151,15 @@ export function CostSection(props: ISectionProps): JSX.Element {
 }
 
 /** What today costs, against its budget, or else against the amount that the user set. */
-function Today({ model, trans, warning }: ISectionProps): JSX.Element {
+function Today({ model, trans, warning: { above } }: ISectionProps): JSX.Element {
   const { today, idle, budget_day: budget } = model.copy.cost;
-  const { above } = warning;
   const most = budget ?? above;
   const told = budget === null ? trans.__('Cost of today, warning at %1', money(above)) : trans.__('Budget of today');
-  const warned = today !== null && today >= above ? trans.__('above your warning at') : trans.__('warning at');
+  const besides: [string, string, number | null, string?][] = [
+    ['idle', trans.__('of it idle'), idle || null, trans.__('Start, pauses and end of machines, and the room beside runs')],
+    ['budget_day', trans.__('budget of a day'), budget],
+    ['warn_above', (today ?? 0) < above ? trans.__('warning at') : trans.__('above your warning at'), above || null]
+  ];
   return (
     <>
       <div className="jc-Line">
@@ -164,26 +167,16 @@ function Today({ model, trans, warning }: ISectionProps): JSX.Element {
         {most > 0 && <Meter label={told} text={money(today)} value={today} most={most} />}
         <Value name="today">{money(today)}</Value>
       </div>
-      {(idle ?? 0) > 0 && (
-        <Aside
-          label={trans.__('of it idle')}
-          title={trans.__('What no run had of the machines: their start, pauses, the room beside, their end')}
-          name="idle"
-          usd={idle}
-        />
+      {besides.map(
+        ([name, label, usd, title]) =>
+          usd !== null && (
+            <div key={name} className="jc-Line jc-Muted" title={title}>
+              <span>{label}</span>
+              <Value name={name}>{money(usd)}</Value>
+            </div>
+          )
       )}
-      {budget !== null && <Aside label={trans.__('budget of a day')} name="budget_day" usd={budget} />}
-      {above > 0 && <Aside label={warned} name="warn_above" usd={above} />}
     </>
-  );
-}
-
-function Aside(props: { label: string; name: string; usd: number | null; title?: string }): JSX.Element {
-  return (
-    <div className="jc-Line jc-Muted" title={props.title}>
-      <span>{props.label}</span>
-      <Value name={props.name}>{money(props.usd)}</Value>
-    </div>
   );
 }
 
