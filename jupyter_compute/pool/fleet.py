@@ -62,6 +62,11 @@ class Machine:
     noticed: bool = False
     lost: bool = False
 
+    @classmethod
+    def of(cls, found: Found, now: float, launch: str, **more: Any) -> Machine:
+        """Return a machine that a launch has brought at this monotonic second."""
+        return cls(found.id, found.offer, now, found.started, launch=launch, **more)
+
     @property
     def label(self) -> str:
         """How a user reads it: ``"r7i.2xlarge spot, us-east-1b, $0.21/h"``."""

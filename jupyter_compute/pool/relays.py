@@ -182,9 +182,7 @@ class Relays:
             refused = answer.refused[-1]
             return CallFailed(refused.message, kind=refused.kind)
         found, now = answer.machines[0], self._clock.monotonic()
-        machine = Machine(
-            found.id, found.offer, now, found.started, launch=launch.id, why="relay", role="relay"
-        )
+        machine = Machine.of(found, now, launch.id, why="relay", role="relay")
         self._machine = self._scaler.machines[machine.id] = machine
         self._scaler.payer.opened(machine)
         self._why = f"starting the relay ({machine.label})"

@@ -51,7 +51,12 @@ class Scaler:
         self.launches = Launches(layers, clock, timers)
         self.machines: dict[str, Machine] = {}
         self._ordering = Ordering(
-            self.offering, self.launches, clock, timers, self._came, self._tell
+            self.offering,
+            self.launches,
+            clock,
+            timers,
+            self._came,
+            lambda layer, why: self._give_up((layer,), why),
         )
         self._clock = clock
         self._timers = timers
@@ -269,9 +274,6 @@ class Scaler:
             await asyncio.sleep(pause_s)
         self.machines.pop(machine.id, None)
 
-    def _tell(self, layer: str, message: str) -> None:
-        self._give_up((layer,), message)
-
     def _steps(self) -> list[steps.Machine]:
         """Return the machines elsewhere, as the decisions see them."""
         found = []
@@ -360,17 +362,17 @@ class Scaler:
         now = self._clock.monotonic()
         for machine, meant, why in found:
             if machine.id not in self.machines:
-                came = self.machines[machine.id] = Machine(
-                    machine.id,
-                    machine.offer,
+                came = self.machines[machine.id] = Machine.of(
+                    machine,
                     now,
-                    machine.started,
-                    launch=launch.id,
-                    meant=meant,
+                    launch.id,
                     why=why,
+                    meant=meant,
                     asked=self.launches.asked(launch.id),
                 )
                 self.payer.opened(came)
+                if self.free(came.id) is not None:  # it was quicker than the answer
+                    self.joined(came.id)
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"
