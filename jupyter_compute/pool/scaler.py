@@ -359,16 +359,11 @@ class Scaler:
 
     def _came(self, launch: Launch, found: Sequence[Came]) -> None:
         """Take on what a launch has brought."""
-        now = self._clock.monotonic()
+        now, asked = self._clock.monotonic(), self.launches.asked(launch.id)
         for machine, meant, why in found:
             if machine.id not in self.machines:
                 came = self.machines[machine.id] = Machine.of(
-                    machine,
-                    now,
-                    launch.id,
-                    why=why,
-                    meant=meant,
-                    asked=self.launches.asked(launch.id),
+                    machine, now, launch.id, why=why, meant=meant, asked=asked
                 )
                 self.payer.opened(came)
                 if self.free(came.id) is not None:  # it was quicker than the answer
