@@ -122,8 +122,8 @@ def instead_of(refused: Sequence[tuple[Offer, Kind]]) -> str:
     return f"{name(offer)} {_SKIPPED[kind]}{more}"
 
 
-def short_of(came: Sequence[Offer], wanted: int) -> dict[Offer, str]:
-    """Return why some of the machines of one launch are others than the first ones.
+def short_of(came: Sequence[Offer], wanted: int) -> str:
+    """Return that a launch brought other machines than the first ones, too; else nothing.
 
     Parameters
     ----------
@@ -132,11 +132,10 @@ def short_of(came: Sequence[Offer], wanted: int) -> dict[Offer, str]:
     wanted : int
         How many machines the launch was for.
     """
-    others = [offer for offer in came if offer != came[0]]
-    if not others:
-        return {}
-    why = f"{len(came) - len(others)} of {wanted} machines could be had as {name(came[0])}"
-    return dict.fromkeys(others, why)
+    alike = sum(1 for offer in came if offer == came[0])
+    if alike == len(came):
+        return ""
+    return f"{alike} of {wanted} machines could be had as {name(came[0])}"
 
 
 def _stopped(stopped: Sequence[tuple[Offer, Block]], now: float) -> str:

@@ -79,6 +79,7 @@ class Elsewhere:
         scaler.launches.door = self._open
         scaler.launches.sweeps = Sweeps(log, self._clock, TIMERS)
         scaler.free, scaler.retiring, scaler.idle_s = engine.free, engine.drain, machines.idle_s
+        scaler.serve = engine.serve_line
         scaler.leaving = self.leaving
 
     def permits(self, where: Where, machine_id: str) -> bool:

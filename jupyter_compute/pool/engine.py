@@ -192,6 +192,11 @@ class Engine(SchedulerPlugin):
                 return cpu, int(memory), int(gpu)
         return None
 
+    def serve_line(self) -> None:
+        """Give what waits to machines that have become known after they had joined."""
+        serve, stimulus = self.scheduler.stimulus_queue_slots_maybe_opened, "jupyter-compute-known"
+        self.scheduler.loop.add_callback(serve, stimulus_id=stimulus)
+
     def renew_leases(self, valid_s: float) -> None:
         """Let every machine serve this pool for so much longer."""
         for comm in self.scheduler.stream_comms.values():

@@ -216,10 +216,9 @@ class Ordering:
         if answer.machines:
             self._failures = self._failures.launched(layer)
         pairs = zip(answer.machines, intent.meant, strict=False)
-        why = self._why(launch, intent, answer)
-        rest = short_of([machine.offer for machine in answer.machines], launch.count)
-        came = [Came(one, meant, rest.get(one.offer, why)) for one, meant in pairs]
-        self._came(launch, came)
+        short = short_of([machine.offer for machine in answer.machines], launch.count)
+        why = short or self._why(launch, intent, answer)
+        self._came(launch, [Came(machine, meant, why) for machine, meant in pairs])
         final = [refusal for refusal in answer.refused if refusal.kind in FINAL]
         if final and not answer.machines:
             self._give_up(layer, final[-1].message)

@@ -73,6 +73,7 @@ class Scaler:
         self.retiring: Callable[[str], None] = lambda _: None
         self.leaving: Callable[[], Sequence[Waiting]] = tuple
         self.learnt: Callable[[Machine, str], None] = lambda _machine, _why: None
+        self.serve: Callable[[], None] = lambda: None
         self.payer: Payer
 
     def launch(self, offer: Offer) -> Machine:
@@ -368,6 +369,7 @@ class Scaler:
                 self.payer.opened(came)
                 if self.free(came.id) is not None:  # it was quicker than the answer
                     self.joined(came.id)
+                    self.serve()
 
     def _failed(self, machine: Machine, why: str) -> None:
         machine.state = "ending"

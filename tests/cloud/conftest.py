@@ -1,4 +1,4 @@
-"""A pool whose layers of AWS are a sandbox, for all tests here."""
+"""A pool whose layers of AWS are a sandbox, for the tests of a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from homes import Home
 from kernels import Kernel
 
 
-@pytest.fixture(scope="package")
-def session_cloud(shared_home: Home) -> Iterator[Cloud]:
+@pytest.fixture(scope="module")
+def shared_cloud(shared_home: Home) -> Iterator[Cloud]:
     """The cloud behind `cloud`."""
     own = Cloud(Home(shared_home.path.parent))
     yield own
@@ -23,22 +23,22 @@ def session_cloud(shared_home: Home) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def cloud(session_cloud: Cloud) -> Iterator[Cloud]:
+def cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The shared cloud, with a pool and no machines."""
-    with session_cloud.home.entered():
-        session_cloud.start()
-        yield session_cloud
-        session_cloud.clear()
+    with shared_cloud.home.entered():
+        shared_cloud.start()
+        yield shared_cloud
+        shared_cloud.clear()
 
 
 @pytest.fixture
-def new_cloud(session_cloud: Cloud) -> Iterator[Cloud]:
+def new_cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The shared cloud, with a pool of the test's own."""
-    with session_cloud.home.entered():
-        session_cloud.stop()
-        session_cloud.start()
-        yield session_cloud
-        session_cloud.stop()
+    with shared_cloud.home.entered():
+        shared_cloud.stop()
+        shared_cloud.start()
+        yield shared_cloud
+        shared_cloud.stop()
 
 
 @pytest.fixture

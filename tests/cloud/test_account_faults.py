@@ -29,10 +29,10 @@ TRIES = 2
 
 
 @pytest.fixture(scope="module")
-def hurried(session_cloud: Cloud) -> Iterator[Cloud]:
+def hurried(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud with a pool that waits for nothing long."""
-    with session_cloud.home.entered(), session_cloud.hasty(TIMERS):
-        yield session_cloud
+    with shared_cloud.home.entered(), shared_cloud.hasty(TIMERS):
+        yield shared_cloud
 
 
 @pytest.fixture

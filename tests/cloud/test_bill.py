@@ -68,8 +68,8 @@ def test_receipts_and_idle_are_the_bill(new_cloud: Cloud) -> None:
     assert (status["usd_per_hour"], status["today_usd"]) == (0, 0)
 
 
-def test_the_death_of_the_service_loses_nothing_of_the_bill(session_cloud: Cloud) -> None:
-    cloud, timers = session_cloud, {**HURRIED, "least_charged_s": 1.0}
+def test_the_death_of_the_service_loses_nothing_of_the_bill(shared_cloud: Cloud) -> None:
+    cloud, timers = shared_cloud, {**HURRIED, "least_charged_s": 1.0}
     with cloud.home.entered(), cloud.hasty(timers):
         known = {machine["id"] for machine in cloud.sandbox.machines()}
         before = total(accounts())

@@ -21,10 +21,10 @@ SLEEP = "import time\ntime.sleep(600)"
 
 
 @pytest.fixture(scope="module")
-def hurried(session_cloud: Cloud) -> Iterator[Cloud]:
+def hurried(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud with a pool that looks often."""
-    with session_cloud.home.entered(), session_cloud.hasty(TIMERS):
-        yield session_cloud
+    with shared_cloud.home.entered(), shared_cloud.hasty(TIMERS):
+        yield shared_cloud
 
 
 @pytest.fixture

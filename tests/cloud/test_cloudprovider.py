@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def kernel(session_cloud: Cloud) -> Iterator[Kernel]:
+def kernel(shared_cloud: Cloud) -> Iterator[Kernel]:
     """A kernel with a pool that has a layer `dcp`."""
-    cloud = session_cloud
+    cloud = shared_cloud
     with cloud.home.entered():
         cloud.stop()
         with cloud.sandbox.entered():
@@ -39,9 +39,9 @@ def kernel(session_cloud: Cloud) -> Iterator[Kernel]:
 
 
 def test_a_cell_runs_on_a_machine_that_dask_cloudprovider_has_started(
-    session_cloud: Cloud, kernel: Kernel
+    shared_cloud: Cloud, kernel: Kernel
 ) -> None:
-    cloud = session_cloud
+    cloud = shared_cloud
     reply = ok(kernel.run("%%remote --on dcp --cpu 2 --memory 5G\nb = 6 * 7\nprint('out')\nb"))
     assert (reply.result, "out" in reply.stdout) == ("42", True)
     assert "m5.large (sandbox)" in reply.status_lines[-1]

@@ -26,10 +26,10 @@ LONE = {"cpu": 2, "instances": ["c5.large"], "spot": "never"}
 
 
 @pytest.fixture(scope="module")
-def hurried(session_cloud: Cloud) -> Iterator[Cloud]:
+def hurried(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud with a pool that waits for nothing long."""
-    with session_cloud.home.entered(), session_cloud.hasty(TIMERS):
-        yield session_cloud
+    with shared_cloud.home.entered(), shared_cloud.hasty(TIMERS):
+        yield shared_cloud
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def hasty(hurried: Cloud) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def stopped(session_cloud: Cloud) -> Iterator[Cloud]:
+def stopped(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud without a pool: the test starts one, which does not live long."""
-    with session_cloud.home.entered():
-        session_cloud.stop()
-        yield session_cloud
-        session_cloud.stop()
+    with shared_cloud.home.entered():
+        shared_cloud.stop()
+        yield shared_cloud
+        shared_cloud.stop()
 
 
 def waiting(path: Path) -> str:

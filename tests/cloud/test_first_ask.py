@@ -15,13 +15,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def unheard(session_cloud: Cloud) -> Iterator[Cloud]:
+def unheard(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud with a pool that knows nothing of it, and no prices of an earlier one."""
-    with session_cloud.home.entered():
-        session_cloud.stop()
-        session_cloud.begin({"tick_s": 0.3}, heard=False)
-        yield session_cloud
-        session_cloud.stop()
+    with shared_cloud.home.entered():
+        shared_cloud.stop()
+        shared_cloud.begin({"tick_s": 0.3}, heard=False)
+        yield shared_cloud
+        shared_cloud.stop()
 
 
 def reasons(stream: services.Stream) -> list[str]:

@@ -27,12 +27,12 @@ LONE = {"cpu": 2, "instances": ["c5.large"], "spot": "never"}
 
 
 @pytest.fixture
-def stopped(session_cloud: Cloud) -> Iterator[Cloud]:
+def stopped(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud without a pool: the test starts one, which does not live long."""
-    with session_cloud.home.entered():
-        session_cloud.stop()
-        yield session_cloud
-        session_cloud.stop()
+    with shared_cloud.home.entered():
+        shared_cloud.stop()
+        yield shared_cloud
+        shared_cloud.stop()
 
 
 def until_second(path: Path) -> str:

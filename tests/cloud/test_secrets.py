@@ -29,9 +29,9 @@ def canary() -> str:
 
 
 @pytest.fixture
-def told(session_cloud: Cloud, canary: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def told(shared_cloud: Cloud, canary: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """A cloud whose owner has the credential in every place, and a pool that logs everything."""
-    home = session_cloud.home
+    home = shared_cloud.home
     before = dict(home.env)
     home.env |= {
         "DEPLOY_TOKEN": canary,
@@ -41,11 +41,11 @@ def told(session_cloud: Cloud, canary: str, monkeypatch: pytest.MonkeyPatch) -> 
     config = home.path / "dask" / "service.yaml"
     config.write_text(f"service:\n  api-token: {canary}\ndistributed:\n  token: {canary}\n")
     with home.entered():
-        session_cloud.stop()
+        shared_cloud.stop()
         monkeypatch.setenv("HASTY_DEBUG", "1")
-        session_cloud.begin(TIMERS)
-        yield session_cloud
-        session_cloud.stop()
+        shared_cloud.begin(TIMERS)
+        yield shared_cloud
+        shared_cloud.stop()
     config.unlink()
     home.env = before
 

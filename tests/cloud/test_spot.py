@@ -18,10 +18,10 @@ TIMERS = {"list_s": 0.5, "notice_check_s": 0.5, "sweep_first_s": 0.5, "tick_s": 
 
 
 @pytest.fixture(scope="module")
-def hurried(session_cloud: Cloud) -> Iterator[Cloud]:
+def hurried(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud with a pool that waits for nothing long."""
-    with session_cloud.home.entered(), session_cloud.hasty(TIMERS):
-        yield session_cloud
+    with shared_cloud.home.entered(), shared_cloud.hasty(TIMERS):
+        yield shared_cloud
 
 
 @pytest.fixture

@@ -124,22 +124,22 @@ class Notebook:
 
 
 @pytest.fixture(scope="module")
-def notebook(session_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Notebook:
-    directory, cache = tmp_path_factory.mktemp("stock"), session_cloud.home.env["UV_CACHE_DIR"]
+def notebook(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Notebook:
+    directory, cache = tmp_path_factory.mktemp("stock"), shared_cloud.home.env["UV_CACHE_DIR"]
     return Notebook(directory, cache, configured_index())
 
 
 @pytest.fixture(scope="module")
-def module_cloud(session_cloud: Cloud) -> Iterator[Cloud]:
+def module_cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud behind `stock_cloud`."""
-    environment = {k: v for k, v in session_cloud.sandbox.environment.items() if k not in PREPARED}
+    environment = {k: v for k, v in shared_cloud.sandbox.environment.items() if k not in PREPARED}
     environment["DASK_JUPYTER_COMPUTE__LAYERS__AWS__INDEX"] = configured_index()
-    with session_cloud.home.entered():
-        session_cloud.stop()
-        session_cloud.service = services.start(DASK_JUPYTER_COMPUTE__MACHINE_IDLE_TIMEOUT="60s")
+    with shared_cloud.home.entered():
+        shared_cloud.stop()
+        shared_cloud.service = services.start(DASK_JUPYTER_COMPUTE__MACHINE_IDLE_TIMEOUT="60s")
         services.ask("POST", "/v1/sandbox", {"environment": environment})
-        yield session_cloud
-        session_cloud.stop()
+        yield shared_cloud
+        shared_cloud.stop()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_none_as_a_keyword_takes_a_default_back():
             {"sparkle": 1},
             (
                 "'sparkle' is not a keyword of remote; it has cpu, memory, gpu, disk, on, spot, instance, "
-                "retries, retry_on, retry_delay, timeout, keep, cache, name, quiet"
+                "retries, retry_on, retry_delay, timeout, keep, cache, max_cost, name, quiet"
             ),
         ),
         ({"bg": "r"}, "bg= is for %%remote cells only; call .submit(...) on the function"),
