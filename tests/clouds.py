@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import dask.config
+
 import services
 from homes import Home
 from jupyter_compute import places
@@ -71,7 +73,10 @@ class Cloud:
         """
         variables = {"HASTY_TIMERS": json.dumps(timers), "HASTY_DEATH": death}
         if not self._is_set_up:
-            with self.sandbox.entered():
+            image = self.sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE"]
+            # This process has read its configuration before there was a sandbox.
+            configured = dask.config.set({"jupyter-compute.layers.fargate.image": image})
+            with self.sandbox.entered(), configured:
                 setup.run(yes=True, quiet=True)
             self._is_set_up = True
         if not heard:

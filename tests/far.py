@@ -61,7 +61,7 @@ class Far:
     def forget(self) -> None:
         """Have the machine lose all its blobs."""
         for path in self.blobs.iterdir():
-            path.unlink()
+            path.unlink(missing_ok=True)  # the service tidies up, too
 
     def close(self) -> None:
         self.kernel.close()

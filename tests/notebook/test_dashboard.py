@@ -47,7 +47,7 @@ class Dashboard:
     @property
     def state(self) -> str:
         """How it says that the pool is."""
-        return re.findall(r'data-state="([^"]*)"', self.html)[0]
+        return next(iter(re.findall(r'data-state="([^"]*)"', self.html)), "")
 
     def wait(self, words: str, timeout: float = 30) -> str:
         """Wait until it shows these words, and return all that it shows."""
