@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import dask.config
-
 import services
 from homes import Home
 from jupyter_compute import places
@@ -73,10 +71,7 @@ class Cloud:
         """
         variables = {"HASTY_TIMERS": json.dumps(timers), "HASTY_DEATH": death}
         if not self._is_set_up:
-            image = self.sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE"]
-            # This process has read its configuration before there was a sandbox.
-            configured = dask.config.set({"jupyter-compute.layers.fargate.image": image})
-            with self.sandbox.entered(), configured:
+            with self.sandbox.entered():
                 setup.run(yes=True, quiet=True)
             self._is_set_up = True
         if not heard:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
+import dask.config
 import pytest
 from botocore.config import Config
 
 from homes import Home, marked_processes
+from jupyter_compute import settings
 from jupyter_compute.sandbox import start
 from jupyter_compute.sandbox.world import Settings
 
@@ -39,11 +41,24 @@ class Sandbox:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Make the home, and AWS's variables, those of the test process too."""
+        """Make the home, and what the sandbox says of AWS, those of the test process too."""
         with self.home.entered(), pytest.MonkeyPatch.context() as patch:
             for name, text in self.environment.items():
                 patch.setenv(name, text)
-            yield
+            with dask.config.set(self._settings()):
+                yield
+
+    def _settings(self) -> dict[str, str]:
+        """Return what its variables say to Dask, which reads variables only once in a process."""
+        settings.get("layer")  # The defaults are there before something is set on top of them.
+        named = {
+            "ec2.ami": "DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI",
+            "fargate.image": "DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE",
+        }
+        return {
+            f"jupyter-compute.layers.{setting}": self.environment[variable]
+            for setting, variable in named.items()
+        }
 
     def client(self, service: str, **config: Any) -> Any:
         """Return a real boto3 client of the sandbox, which does not retry by itself."""

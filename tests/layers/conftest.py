@@ -24,21 +24,6 @@ def defaults(shared_home: Home) -> None:
     settings.get("layer")
 
 
-def configured(sandbox: Sandbox) -> Any:
-    """Set what the sandbox says, as Dask reads variables only once in a process."""
-    said = {
-        "ec2": {"ami": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__EC2__AMI"]},
-        "fargate": {"image": sandbox.environment["DASK_JUPYTER_COMPUTE__LAYERS__FARGATE__IMAGE"]},
-    }
-    return dask.config.set(
-        {
-            f"jupyter-compute.layers.{layer}.{name}": value
-            for layer, chosen in said.items()
-            for name, value in chosen.items()
-        }
-    )
-
-
 @pytest.fixture(scope="session")
 def session_sandbox(shared_home: Home) -> Iterator[Sandbox]:
     """The sandbox behind `sandbox`."""
@@ -50,7 +35,7 @@ def session_sandbox(shared_home: Home) -> Iterator[Sandbox]:
 @pytest.fixture
 def sandbox(session_sandbox: Sandbox) -> Iterator[Sandbox]:
     """The shared sandbox. Its machines take a day to boot: they only are there."""
-    with session_sandbox.entered(), configured(session_sandbox):
+    with session_sandbox.entered():
         yield session_sandbox
     session_sandbox.reset()
 
@@ -58,7 +43,7 @@ def sandbox(session_sandbox: Sandbox) -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def set_up(session_sandbox: Sandbox) -> None:
     """What `setup aws` makes is there."""
-    with session_sandbox.entered(), configured(session_sandbox):
+    with session_sandbox.entered():
         setup.run(yes=True, quiet=True)
 
 

@@ -73,14 +73,17 @@ def test_a_timeout_is_for_each_item(notebook: Kernel) -> None:
 def test_an_item_that_needs_more_memory_gets_it(notebook: Kernel) -> None:
     reply = notebook.run(
         """
+        import time
         @remote(memory="200M..800M")
         def f(x):
-            return len(bytearray(300_000_000 if x == 1 else 10))
-        list(f.map(range(4)))
+            filled = bytearray(300_000_000 if x == 1 else 10)
+            time.sleep(x)  # Held for long enough to be seen.
+            return len(filled)
+        list(f.map(range(3)))
         """
     )
-    assert value(reply) == [10, 300_000_000, 10, 10]
-    refused = notebook.run("list(f.options(memory='200M').map(range(4)))")
+    assert value(reply) == [10, 300_000_000, 10]
+    refused = notebook.run("list(f.options(memory='200M').map(range(3)))")
     assert refused.ename == "OutOfMemory"
     assert "--memory 200M" in refused.traceback
 
@@ -239,8 +242,9 @@ def test_an_item_that_needs_more_memory_waits_for_no_end_of_the_others(notebook:
         import itertools, time
         @remote(memory="200M..800M")
         def f(x):
-            time.sleep(0.01)
-            return len(bytearray(300_000_000)) if x == 5 else 0
+            filled = bytearray(300_000_000 if x == 5 else 0)
+            time.sleep(1 if x == 5 else 0.01)
+            return len(filled)
         list(remote(abs).map(range(4)))
         begun = time.monotonic()
         for r in f.map(itertools.count(), ordered=False):
