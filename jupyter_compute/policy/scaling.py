@@ -113,13 +113,10 @@ class _Work:
 
     def note_held(self, packing: Packing, rooms: Sequence[Machine]) -> None:
         """Say which runs need nothing, as there is room for them."""
-        on: dict[int, Machine] = {}
         for machine, held in zip(rooms, packing.rooms, strict=True):
-            for place, _ in held:
-                on.setdefault(place, machine)
-        for place, machine in sorted(on.items()):
             why = Reasons.held(machine.offer, machine.state == "starting")
-            self._wait(place, packing.held[place], "held", why)
+            for place, runs in held:
+                self._wait(place, runs, "held", why)
 
     def gather(self, packing: Packing) -> None:
         """Say which runs are planned in a moment."""

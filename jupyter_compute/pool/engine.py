@@ -164,6 +164,10 @@ class Engine(SchedulerPlugin):
                 remove, stimulus = self.scheduler.remove_worker, "jupyter-compute-dismiss"
                 self.scheduler.loop.add_callback(remove, address, stimulus_id=stimulus, close=True)
 
+    def ahead(self, attempt: str) -> int | None:
+        """Return how many wait before the attempt that need the same; None if it does not wait."""
+        return self.scheduler.ahead(attempt)
+
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
         return self.scheduler.waiting_reason(attempt)

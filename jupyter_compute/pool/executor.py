@@ -31,6 +31,9 @@ class Executor(Protocol):
     def moving(self, attempt: str) -> str:
         """Return what of the attempt's values is on its way; empty if nothing is."""
 
+    def ahead(self, attempt: str) -> int | None:
+        """Return how many wait before the attempt that need the same; None if it does not wait."""
+
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
 

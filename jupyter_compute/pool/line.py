@@ -65,6 +65,11 @@ class Line:
         """Return the task's place, None if it does not wait."""
         return self._places.get(key)
 
+    def ahead(self, key: Any) -> int | None:
+        """Return how many of its kind are before the task; None if it does not wait."""
+        place = self._places.get(key)
+        return None if place is None else self._queues[place.kind].index(place.rank)
+
     def first(self, kind: Kind) -> Place | None:
         """Return the place of the first task of this kind, None if none waits."""
         return self._at(kind, 0)

@@ -18,6 +18,7 @@ from jupyter_compute.policy import steps
 from jupyter_compute.policy.failures import Failures
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.outlook import Outlook, outlooks
 from jupyter_compute.policy.reasons import instead_of, short_of
 from jupyter_compute.policy.scaling import scale
 from jupyter_compute.policy.steps import Intent, Meant, Scaling
@@ -76,7 +77,8 @@ class Ordering:
         """CPUs of all machines, by layer and whether spot."""
         self._met: frozenset[str] = frozenset()
         self._intents: dict[str, Intent] = {}
-        self._whys: dict[str, str] = {}
+        self._outlooks: dict[str, Outlook] = {}
+        """By the needs of what waits, as of the last look."""
         self._line: dict[str, int] = {}
         self._boots: dict[str, str] = {}
         """By layer why the last machine failed to start, until one has joined."""
@@ -101,7 +103,7 @@ class Ordering:
             self._grew = now
         self._line = line
         if not demands and not machines:
-            self._whys = {}
+            self._outlooks = {}
             return Scaling()
         self._cpus = _cpus(machines)
         names = {one.needs.where.layer for one in waiting}
@@ -122,15 +124,18 @@ class Ordering:
             failures=self._failures,
             timers=self._timers,
         )
-        self._whys = {wait.key: wait.why for wait in scaling.waits}
-        if scaling.intents and (missing := self._launches.missing()):
-            wanted = {key for intent in scaling.intents for one in intent.meant for key, _ in one}
-            self._whys |= dict.fromkeys(wanted, missing)
-            return dataclasses.replace(scaling, intents=())
-        self._launch(scaling.intents)
+        missing = self._launches.missing() if scaling.intents else ""
+        if missing:
+            whys = [missing] * len(scaling.intents)
+            found, scaling = scaling, dataclasses.replace(scaling, intents=())
+        else:
+            found, whys = scaling, self._launch(scaling.intents)
+        self._outlooks = outlooks(found, whys)
         return scaling
 
-    def _launch(self, intents: Sequence[Intent]) -> None:
+    def _launch(self, intents: Sequence[Intent]) -> list[str]:
+        """Launch machines, and return what those are told that they are for."""
+        whys = []
         for intent in intents:
             launch = Launch(f"jc-{secrets.token_hex(8)}", intent.offers, intent.count)
             try:
@@ -139,19 +144,22 @@ class Ordering:
                 logger.warning("nothing is launched: %s", error)
                 break
             self._intents[launch.id] = intent
-            for meant in intent.meant:
-                self._whys |= {key: f"starting {intent.offers[0].type}" for key, _ in meant}
+            whys.append(f"starting {intent.offers[0].type}")
+        return whys
 
-    def why(self, needs: Needs) -> str:
+    def outlook(self, needs: Needs) -> Outlook:
         """Return why attempts with such needs wait, as far as it is known."""
-        return self._whys.get(str(needs), "")
+        return self._outlooks.get(str(needs), Outlook())
 
     def reclaimed(self, offer: Offer) -> None:
         """Note that a spot machine of this offer is taken back."""
         self._failures = self._failures.reclaimed(offer, self._clock.monotonic())
 
-    def joined(self, layer: str) -> None:
-        """Note that a machine of the layer has joined."""
+    def joined(self, layer: str, meant: Meant) -> None:
+        """Note that a machine of the layer has joined, and those it was meant for are served."""
+        for key, runs in meant:
+            if key in self._outlooks:
+                self._outlooks[key] = self._outlooks[key].after(runs)
         self._failures = self._failures.joined(layer)
         self._boots.pop(layer, None)
 

@@ -16,6 +16,7 @@ from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy import steps
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
 from jupyter_compute.policy.limits import Limits
+from jupyter_compute.policy.outlook import Outlook
 from jupyter_compute.policy.where import Needs, Waiting, joint
 from jupyter_compute.pool.fleet import Machine, Payer
 from jupyter_compute.pool.launches import Launches
@@ -121,7 +122,7 @@ class Scaler:
         if machine is not None and machine.state == "starting":
             machine.state, layer = "ready", machine.offer.layer
             self._failures.pop(layer, None)
-            self._ordering.joined(layer)
+            self._ordering.joined(layer, machine.meant)
             self._starts.joined(layer, machine.launched)
 
     def left(self, machine_id: str) -> None:
@@ -211,17 +212,12 @@ class Scaler:
         if scaling.again_s is not None:
             asyncio.get_running_loop().call_later(scaling.again_s, self.wake)
 
-    def why_waits(self, needs: Needs) -> str:
+    def why_wait(self, needs: Needs) -> Outlook:
         """Return what keeps such attempts waiting for a machine; empty if one has come."""
         if not self._is_elsewhere(needs):
-            return self.why_none(needs.where.layer)
-        key = str(needs)
-        mine = [m for m in self.machines.values() if key in dict(m.meant) and m.state == "starting"]
-        if mine:
-            first = min(mine, key=lambda machine: machine.launched)
-            ready_in = self._starts.ready_in(first.offer.layer, first.launched)
-            return f"starting {first.label} ({first.why}){ready_in}"
-        return self._ordering.why(needs)
+            return Outlook.of_all(self.why_none(needs.where.layer))
+        starting = self._starts.meant_for(str(needs), self.machines.values())
+        return self._ordering.outlook(needs).behind(starting)
 
     def why_none(self, layer: str) -> str:
         """Return what keeps the layer from having a ready machine; empty if it has one.

@@ -110,6 +110,10 @@ class FitScheduler(Guarded):
             self._draining.add(address)
             self._reopen(address)
 
+    def ahead(self, key: str) -> int | None:
+        """Return how many tasks of its kind wait before this one; None if it does not wait."""
+        return self._line.ahead(key)
+
     def waiting_reason(self, key: str) -> str:
         """Return in one sentence what the task waits for; empty if it does not wait."""
         place = self._line.get(key)

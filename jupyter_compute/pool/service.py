@@ -42,6 +42,7 @@ from jupyter_compute.pool.receipts import Receipts
 from jupyter_compute.pool.record import Run
 from jupyter_compute.pool.runs import Runs
 from jupyter_compute.pool.scaler import Scaler
+from jupyter_compute.pool.showing import ahead
 from jupyter_compute.pool.state import State
 from jupyter_compute.pool.stored import Stored
 from jupyter_compute.pool.telemetry import Telemetry
@@ -367,8 +368,8 @@ class Service:
         self.budgets.look(self._halts)
         for machine in self.budgets.surplus(self._scaler.machines):
             self.machines.stop(machine, force=False)
-        why = functools.cache(self._scaler.why_waits)  # the same for all that ask for the same
-        self._life.tick(lambda run: why(run.needs(run.memory)))
+        why = functools.cache(self._scaler.why_wait)  # the same for all that ask for the same
+        self._life.tick(lambda run: why(run.needs(run.memory)).told(ahead(run, self.transfers)))
         self.machines.tick()
         self._elsewhere.tick()
         self._upkeep.tick()

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from jupyter_compute.pool.record import Run, state_event
 
-__all__ = ["Showing", "show"]
+__all__ = ["Showing", "ahead", "show"]
 
 
 class Knowing(Protocol):
@@ -14,6 +14,9 @@ class Knowing(Protocol):
 
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
+
+    def ahead(self, attempt: str) -> int | None:
+        """Return how many wait before the attempt that need the same; None if it does not wait."""
 
     def moving(self, attempt: str) -> str:
         """Return what of an attempt's values is on its way; empty if nothing is."""
@@ -39,6 +42,13 @@ class Showing:
         """Say what of a run's values is on its way to its machine, or back."""
         moving = self._executor.moving(run.attempt_id)
         show(run, f"on {run.machine}{'; ' if moving else ''}{moving}")
+
+
+def ahead(run: Run, executor: Knowing) -> int:
+    """Return how many wait before a run, or the first lane of a map, that need the same."""
+    attempts = [run.attempt_id] if run.crew is None else run.crew.lanes
+    places = [place for one in attempts if (place := executor.ahead(one)) is not None]
+    return min(places, default=0)
 
 
 def show(run: Run, reason: str) -> None:

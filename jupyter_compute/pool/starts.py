@@ -6,9 +6,11 @@ import asyncio
 import math
 import statistics
 from collections import deque
+from collections.abc import Iterable
 
 from jupyter_compute.layers.base import Explaining, Layer
 from jupyter_compute.model import Clock
+from jupyter_compute.pool.fleet import Machine
 
 __all__ = ["Starts", "last_words"]
 
@@ -49,6 +51,16 @@ class Starts:
         left_s = launched + usual_s - self._clock.monotonic()
         step = 1 if left_s <= 5 else 5
         return f" → ready in ~{step * math.ceil(left_s / step)} s" if left_s > 0 else ""
+
+    def meant_for(self, key: str, machines: Iterable[Machine]) -> list[tuple[int, str]]:
+        """Return for how many runs of a demand which machine starts, the oldest one first."""
+        found = []
+        for machine in sorted(machines, key=lambda machine: machine.launched):
+            runs = dict(machine.meant).get(key, 0)
+            if runs and machine.state == "starting":
+                ready_in = self.ready_in(machine.offer.layer, machine.launched)
+                found.append((runs, f"starting {machine.label} ({machine.why}){ready_in}"))
+        return found
 
 
 async def last_words(layer: Layer, machine_id: str) -> str:

@@ -132,6 +132,10 @@ class Transfers:
         """Return what waits for a machine."""
         return self._executor.demand()
 
+    def ahead(self, attempt: str) -> int | None:
+        """Return how many wait before the attempt that need the same; None if it does not wait."""
+        return self._executor.ahead(attempt)
+
     def why_waiting(self, attempt: str) -> str:
         """Return what the attempt waits for; empty if it does not wait."""
         return self._executor.why_waiting(attempt)

@@ -46,10 +46,17 @@ def until_reason(stream: services.Stream, *parts: str) -> str:
 def test_a_burst_on_an_image_that_does_not_boot_costs_three_machines(stopped: Cloud) -> None:
     before = len(stopped.sandbox.machines())
     stopped.sandbox.ask("boot-fail", count=-1)
-    stopped.begin({**TIMERS, "ec2_launch_deadline_s": 3.0})
+    stopped.begin(TIMERS)
     streams = [stopped.submit("1", **LONE) for _ in range(8)]
-    until_reason(streams[-1], "ec2 starts 3 machines at a time until one has joined")
-    until_reason(streams[-1], "3 machines of ec2 in a row failed to start")
+    until_reason(streams[0], "starting c5.large (sandbox)")
+    for stream in streams[3:]:
+        reason = until_reason(stream, "ec2 ")
+        assert reason == "ec2 starts 3 machines at a time until one has joined"
+        assert not any("starting c5" in str(event.get("reason")) for event in stream.events)
+    for machine in stopped.sandbox.machines("pending", "running"):
+        stopped.sandbox.ask("kill", machine=machine["id"])
+    for stream in streams:
+        until_reason(stream, "3 machines of ec2 in a row failed to start")
     stopped.wait_until_empty()
     assert len(stopped.sandbox.machines()) == before + 3
 
