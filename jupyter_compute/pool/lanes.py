@@ -86,6 +86,8 @@ class Lane:
         Its number among the run's attempts.
     memory : int
         Bytes that it asks for.
+    doomed : bool
+        Its machine will be taken away: it is given nothing more, and what it has may be lost.
     """
 
     id: str
@@ -96,6 +98,7 @@ class Lane:
     started: float | None = None
     ready: bool = False
     leaving: bool = False
+    doomed: bool = False
     worked: bool = False
     turns: int = 0
     idle_since: float | None = None
@@ -219,7 +222,7 @@ class Crew:
         """
         del self.lanes[lane.id]
         slices = [part for part in lane.slices if part.start < part.stop]
-        self.failures += not (slices or lane.worked or lane.leaving)
+        self.failures += not (slices or lane.worked or lane.leaving or lane.doomed)
         if told and slices and envelope.get("outcome") != "ok":
             first = slices.pop(0)
             self._add(
@@ -254,6 +257,13 @@ class Crew:
         ]
         self._waiting.extendleft(reversed(cut))
 
+    def forgo(self, machine_id: str) -> bool:
+        """Give nothing more to the lanes on a machine that will be taken away; tell if any is."""
+        going = [lane for lane in self.lanes.values() if lane.machine_id == machine_id]
+        for lane in going:
+            lane.doomed = True
+        return bool(going)
+
     # what is to be done -----------------------------------------------------------------
 
     def assignments(self) -> list[tuple[Lane, Slice]]:
@@ -277,7 +287,7 @@ class Crew:
         return found
 
     def _has_room(self, lane: Lane) -> bool:
-        if not lane.ready or lane.leaving:
+        if not lane.ready or lane.leaving or lane.doomed:
             return False
         if not lane.slices:
             return True
@@ -303,17 +313,27 @@ class Crew:
         return False
 
     def wanted(self) -> list[int]:
-        """Return the memory of each lane that should be opened."""
-        coming = [lane for lane in self.lanes.values() if not lane.ready]
-        busy = [lane for lane in self.lanes.values() if lane.ready and not lane.leaving]
+        """Return the memory of each lane that should be opened.
+
+        What a lane has whose machine will be taken away may soon be for another one.
+        """
+        lanes = [lane for lane in self.lanes.values() if not lane.doomed]
+        coming = [lane for lane in lanes if not lane.ready]
+        busy = [lane for lane in lanes if lane.ready and not lane.leaving]
         room = self.most - len(coming) - len(busy)
-        unserved = list(itertools.islice(self._waiting, len(coming) + max(room, 1)))
+        work = itertools.chain(self._waiting, self.at_risk)
+        unserved = list(itertools.islice(work, len(coming) + max(room, 1)))
         sizes = []
         for part in unserved[len(coming) :]:
             if room > 0 or not any(lane.memory >= part.memory for lane in coming + busy):
                 sizes.append(part.memory)
                 room -= 1
         return sizes
+
+    @property
+    def at_risk(self) -> list[Slice]:
+        """What is worked on where it may be lost."""
+        return [part for lane in self.lanes.values() if lane.doomed for part in lane.slices]
 
     @property
     def done(self) -> bool:

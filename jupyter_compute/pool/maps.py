@@ -69,12 +69,12 @@ class Maps:
         self.left = Leftovers()
         self._executor: Executor
         self._accounts: Accounts
-        self._turns: Turns
+        self.turns: Turns
 
     def attach(self, executor: Executor, accounts: Accounts) -> None:
         """Set where lanes go, and who pays."""
         self._executor, self._accounts = executor, accounts
-        self._turns = Turns(self._crews, executor)
+        self.turns = Turns(self._crews, executor)
 
     def owns(self, attempt: str) -> bool:
         """Tell whether the attempt is, or was, a lane of one of these maps."""
@@ -130,7 +130,7 @@ class Maps:
             if not lane.machine_id:
                 self._withdraw(crew, lane)
             elif envelope["outcome"] == "ok":
-                self._turns.dismiss(lane)
+                self.turns.dismiss(lane)
             else:
                 self._executor.control(lane.id, "kill")
         crew.items = envelope.pop("items")
@@ -181,12 +181,11 @@ class Maps:
             return "waiting for its notebook to send items"
         return next(filter(None, map(self._executor.why_waiting, lanes)), "")
 
-    def leave(self, machine_id: str) -> None:
-        """Let the lanes on a machine end once they have done what they were given."""
+    def replace(self, machine_id: str) -> None:
+        """Open other lanes for those on a machine that will be taken away."""
         for crew in self._crews.values():
-            for lane in crew.lanes.values():
-                if lane.machine_id == machine_id and lane.ready and not lane.leaving:
-                    self._turns.dismiss(lane)
+            if crew.forgo(machine_id):
+                self._serve(crew)
 
     # reported by the executor -----------------------------------------------------
 
@@ -260,7 +259,7 @@ class Maps:
     def tick(self) -> None:
         """Send lanes home that have nothing to do, or that others have waited for long enough."""
         now = self._clock.monotonic()
-        self._turns.tick(now)
+        self.turns.tick(now)
         for crew in list(self._crews.values()):
             self._show_moving(crew)
             if crew.grow(now):
@@ -268,7 +267,7 @@ class Maps:
 
     def make_room(self) -> None:
         """Have lanes that stay without work go soon, if a newcomer turns out to wait for them."""
-        self._turns.make_room()
+        self.turns.make_room()
 
     def close(self) -> None:
         """Let the notebooks go that wait for results."""

@@ -92,7 +92,7 @@ class Service:
         self._engine = Engine(self.transfers, self._elsewhere.permits, self.transfers.asked)
         self.transfers.attach(self._engine)
         self._charge(scaler)
-        leave = self._life.maps.leave
+        leave = self._life.maps.turns.leave
         self.machines = Machines(scaler, active, self._telemetry, clock, leave, self._ends)
         self.machines.attach(self._engine)
         scaler.learnt = self.machines.learnt
@@ -310,6 +310,7 @@ class Service:
         self._elsewhere.noticed(machine)
         self._life.losses.spare(machine, "was reclaimed")
         self.machines.noticed(machine, at)
+        self._life.maps.replace(machine)
 
     def joined(self, machine: str) -> None:
         """Pass on that a machine has registered."""

@@ -35,11 +35,18 @@ class Turns:
         lane.leaving = True
         self._executor.control(lane.id, "tell", {"op": "finish"})
 
+    def leave(self, machine_id: str) -> None:
+        """Let the lanes on a machine end once they have done what they were given."""
+        for crew in self._crews.values():
+            for lane in crew.lanes.values():
+                if lane.machine_id == machine_id and lane.ready and not lane.leaving:
+                    self.dismiss(lane)
+
     def tick(self, now: float) -> None:
         """Send lanes home that have nothing to do, or that others have waited for long enough."""
         for crew in list(self._crews.values()):
             for lane in list(crew.lanes.values()):
-                if lane.idle:
+                if lane.idle and not crew.at_risk:
                     lane.idle_since = lane.idle_since or now
                     if now - lane.idle_since > TIMERS.lane_idle_s:
                         self.dismiss(lane)

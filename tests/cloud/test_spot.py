@@ -10,6 +10,7 @@ import pytest
 
 import services
 from clouds import Cloud
+from kernels import Kernel, ok
 from sandboxes import wait
 
 pytestmark = pytest.mark.slow
@@ -97,3 +98,43 @@ def test_spot_machines_are_used_as_the_ask_has_it(hasty: Cloud) -> None:
     codes = {call["code"] for call in hasty.launches()}
     assert codes == {"", "InsufficientInstanceCapacity"}, "never IdempotentParameterMismatch"
     services.hang_up()
+
+
+MAP = """
+import pathlib, time
+from jupyter_compute import remote
+
+runs = pathlib.Path({path!r})
+
+@remote(on="ec2", cpu=2, memory="1G", instance="c5.large", spot="always")
+def work(number):
+    with runs.open("a") as file:
+        file.write(f"{{number}}\\n")
+    while number == 2 and runs.read_text().count("2") < 2:
+        time.sleep(0.05)
+    return 10 * number
+
+list(work.map(range(4), chunk=1))
+"""
+
+
+def test_a_map_goes_on_elsewhere_with_what_was_not_finished(hasty: Cloud, tmp_path: Path) -> None:
+    since, path = len(hasty.sandbox.machines()), tmp_path / "runs"
+    kernel = Kernel(hasty.home)
+    try:
+        ok(kernel.run("%load_ext jupyter_compute"))
+        cell = kernel.start(MAP.format(path=str(path)))
+        kernel.wait_for(lambda: path.exists() and "2" in path.read_text())
+        (first,) = hasty.alive()
+        hasty.sandbox.ask("notice", machine=first["id"])
+        # Nothing of the map waits for a machine; but what is there will have to.
+        second = wait(lambda: [m for m in hasty.alive() if m["id"] != first["id"]], 30)[0]
+        assert path.read_text().split() == ["0", "1", "2"]
+        state = {second["id"]: "ready", first["id"]: "draining"}
+        wait(lambda: state.items() <= {m["id"]: m["state"] for m in hasty.machines()}.items(), 30)
+        hasty.sandbox.ask("kill", machine=first["id"])
+        assert ok(kernel.finish(cell)).result == "[0, 10, 20, 30]"
+    finally:
+        kernel.close()
+    assert sorted(path.read_text().split()) == ["0", "1", "2", "2", "3"]
+    assert len(hasty.sandbox.machines()) == since + 2, "one was replaced by one"

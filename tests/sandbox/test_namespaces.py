@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 import nat
 import services
+from clouds import HASTY
 from homes import Home
 from jupyter_compute.layers import setup
 from jupyter_compute.relay import POOL_PORT
@@ -126,6 +128,71 @@ def test_a_machine_joins_the_pool_at_its_address_in_the_network(sandbox, monkeyp
             sandbox.home.stop_pool()
             service.wait(30)
     sandbox.reset()
+
+
+CUT = """
+import pathlib, time
+
+def wait_for(name):
+    while not (path / name).exists():
+        time.sleep(0.05)
+
+path = pathlib.Path({path!r})
+with (path / "runs").open("a") as file:
+    file.write("ran\\n")
+wait_for("first cut")
+print("while it was cut off", flush=True)
+(path / "said").touch()
+while (path / "runs").read_text().count("ran") < 2:
+    time.sleep(0.05)
+(path / "over").open("a").write("over\\n")
+(path / "over").read_text()
+"""
+
+
+def test_row_14_a_machine_that_is_cut_off_goes_on_or_is_replaced_and_ends(
+    sandbox, monkeypatch, tmp_path
+):
+    timers = {"list_s": 0.5, "lost_machine_s": 8.0, "sweep_first_s": 0.5, "tick_s": 0.3}
+    with sandbox.entered():
+        monkeypatch.setenv("DASK_JUPYTER_COMPUTE__SCHEDULER_HOST", namespaces.GATEWAY)
+        setup.run(yes=True, quiet=True)
+        service = services.start(HASTY, HASTY_TIMERS=json.dumps(timers), HASTY_DEATH="")
+        try:
+            lone = {"layer": "ec2", "cpu": 2, "memory": 10**9, "instances": ["c5.large"]}
+            stream = services.submit(CUT.format(path=str(tmp_path)), **lone)
+            stream.until(state="running")
+            (first,) = sandbox.machines("running")
+            sandbox.ask("cut", machine=first["id"])
+            (tmp_path / "first cut").touch()
+            wait((tmp_path / "said").exists)
+            sandbox.ask("heal", machine=first["id"])
+            assert stream.until(kind="text")["text"] == "while it was cut off\n"
+            # Now for longer than a machine may be silent, and AWS does not end it either.
+            sandbox.ask("fault", action="TerminateInstances", code="InternalError")
+            sandbox.ask("cut", machine=first["id"])
+            lost = stream.until(kind="attempt")
+            assert (lost["n"], lost["outcome"]) == (1, "lost")
+            end = stream.until(kind="end")
+            assert (end["state"], end["receipt"]["attempts"]) == ("done", 2)
+            wait(lambda: (tmp_path / "over").read_text().count("over") == 2)
+            sandbox.ask("heal", machine=first["id"])
+            found = sandbox.wait_for(first["id"], "terminated", 60)
+            assert found["why"].startswith("Client.InstanceInitiatedShutdown")
+            assert [event["kind"] for event in stream.events].count("end") == 1
+            sandbox.ask("clear")
+            alive = {machine["id"] for machine in sandbox.machines("running")}
+            wait(lambda: alive == {m["id"] for m in status() if m["layer"] == "ec2"}, 30)
+        finally:
+            services.hang_up()
+            sandbox.home.stop_pool()
+            service.wait(30)
+    sandbox.reset()
+
+
+def status():
+    """Return the machines that the pool has."""
+    return services.ask("GET", "/v1/status").json["machines"]
 
 
 def test_one_outbound_port_is_all_that_machines_take_of_a_client_behind_a_router(sandbox):
