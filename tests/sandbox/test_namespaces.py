@@ -167,7 +167,7 @@ def test_row_14_a_machine_that_is_cut_off_goes_on_or_is_replaced_and_ends(
             (tmp_path / "first cut").touch()
             wait((tmp_path / "said").exists)
             sandbox.ask("heal", machine=first["id"])
-            assert stream.until(kind="text")["text"] == "while it was cut off\n"
+            assert stream.until(kind="stdout")["text"] == "while it was cut off\n"
             # Now for longer than a machine may be silent, and AWS does not end it either.
             sandbox.ask("fault", action="TerminateInstances", code="InternalError")
             sandbox.ask("cut", machine=first["id"])
