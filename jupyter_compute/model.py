@@ -113,6 +113,8 @@ class RunSpec:
         Modules worth importing before the fork, as the kernel has them imported too.
     gpu : int
         GPUs asked for.
+    gpu_name : str
+        Of what kind, as in ``--gpu L4``; empty if any will do.
     map : bool
         True if the payload is a function whose items follow, in chunks.
     code : str
@@ -158,6 +160,7 @@ class RunSpec:
     cell: str = ""
     preload: tuple[str, ...] = ()
     gpu: int = 0
+    gpu_name: str = ""
     code: str = ""
     map: bool = False
     given: tuple[str, ...] = ()

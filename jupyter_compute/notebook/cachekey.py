@@ -87,7 +87,7 @@ def key_of_run(
     sent = {name: value for name, value in job.items() if name not in {"source", "filename"}}
     dumped = values.dump(sent, namespace, without=without, pickler=_ContentPickler)
     buffers = [hash_of(buffer) for buffer in dumped.buffers]
-    ask = session.ask_of(options) | {"gpu_name": options.gpu_name}
+    ask = session.ask_of(options)
     parts = [
         code,
         hash_of(dumped.pickle),

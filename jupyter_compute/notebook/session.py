@@ -121,6 +121,7 @@ def ask_of(options: Options) -> dict[str, Any]:
         "memory": options.memory,
         "memory_high": options.memory_high,
         "gpu": options.gpu,
+        "gpu_name": options.gpu_name,
         "instances": list(options.instances),
         "spot": options.spot,
         "max_cost": options.max_cost,

@@ -186,6 +186,7 @@ def _spec(
         blobs=packed.blobs,
         retry=options.rule(),
         gpu=options.gpu,
+        gpu_name=options.gpu_name,
         timeout_s=options.timeout,
         detached=detached or options.bg is not None,
         notebook=notebook(),

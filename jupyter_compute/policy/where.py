@@ -32,6 +32,8 @@ class Where:
         Only on machines whose price is known.
     free : bool
         Only on machines that cost nothing.
+    gpu_name : str
+        Only on machines with GPUs of this kind; empty if any will do.
     """
 
     layer: str
@@ -39,6 +41,7 @@ class Where:
     spot: Spot = "auto"
     priced: bool = False
     free: bool = False
+    gpu_name: str = ""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -53,6 +56,7 @@ class Where:
             frozenset(self.layers),
             frozenset(self.instances),
             self.spot,
+            self.gpu_name,
             most_usd_per_hour=most,
         )
 
@@ -64,7 +68,7 @@ class Where:
         parts = [self.layer, ",".join(self.instances)]
         parts += [] if self.spot == "auto" else [f"--spot {self.spot}"]
         parts += ["free"] if self.free else ["priced"] if self.priced else []
-        return " ".join(filter(None, parts))
+        return " ".join(filter(None, [*parts, self.gpu_name]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +135,5 @@ def where_of(spec: Ask | RunSpec) -> Where:
     """Return where what is asked for may be placed."""
     spot: Spot = "always" if spec.spot == "always" else "never" if spec.spot == "never" else "auto"
     bounded = spec.priced or spec.max_cost is not None
-    return Where(spec.layer, spec.instances, spot, bounded, spec.max_cost == 0)
+    kind = spec.gpu_name if spec.gpu else ""
+    return Where(spec.layer, spec.instances, spot, bounded, spec.max_cost == 0, kind)

@@ -75,7 +75,8 @@ def spec_ask(spec: RunSpec) -> Ask:
     """Return what the run asks for; `AskError` if that is malformed."""
     ask = _ask(spec.cpu, spec.memory, spec.memory_high, spec.gpu, spec.layer)
     ask = dataclasses.replace(ask, max_cost=spec.max_cost, priced=spec.priced)
-    return dataclasses.replace(ask, instances=spec.instances, spot=spec.spot)
+    kind = spec.gpu_name
+    return dataclasses.replace(ask, instances=spec.instances, spot=spec.spot, gpu_name=kind)
 
 
 def read_plan(wire: Mapping[str, Any]) -> tuple[Ask, str]:
@@ -88,11 +89,13 @@ def read_plan(wire: Mapping[str, Any]) -> tuple[Ask, str]:
     """
     instances, spot = wire.get("instances") or (), wire.get("spot") or "auto"
     most, code = wire.get("max_cost"), wire.get("code") or ""
+    kind = wire.get("gpu_name") or ""
     for name, value in (
         ("instances", list(instances)),
         ("spot", spot),
         ("max_cost", most),
         ("code", code),
+        ("gpu_name", kind),
     ):
         if not _FIELDS[name](value):
             raise AskError(f"the field {name} of the ask is not valid")
@@ -104,7 +107,7 @@ def read_plan(wire: Mapping[str, Any]) -> tuple[Ask, str]:
         wire.get("layer") or "local",
     )
     ask = dataclasses.replace(ask, instances=tuple(instances), spot=str(spot), max_cost=most)
-    return ask, code
+    return dataclasses.replace(ask, gpu_name=str(kind)), code
 
 
 def read_budget(wire: Mapping[str, Any]) -> tuple[str, float | None]:
@@ -257,6 +260,7 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "cell": _text,
     "preload": _names,
     "gpu": _whole,
+    "gpu_name": _text,
     "map": lambda value: isinstance(value, bool),
     "code": lambda value: value == "" or _hash(value),
     "given": _names,

@@ -70,21 +70,20 @@ class Offering:
             If it allows none.
         """
         where, offers = where_of(ask), self.of(ask.layer)
+        _check_types(ask, {offer.type for offer in offers})
         found = [offer for offer in offers if where.permits(offer)]
         if found:
             return found
+        any_gpu = dataclasses.replace(where, gpu_name="")
+        if others := [offer for offer in offers if any_gpu.permits(offer)]:
+            _check_gpus(ask, {offer.gpu_name for offer in others} - {""})
+            return others
         if any(dataclasses.replace(where, priced=False, free=False).permits(o) for o in offers):
             if where.free:
                 why = f"--max-cost 0: nothing that {ask.layer} offers is free"
                 raise AskError(why, hint="--on local costs nothing")
             why = f"there is a budget, and no price is known of what {ask.layer} offers"
             raise AskError(why, hint="no budget: %compute budget run|notebook|day off")
-        types = {offer.type for offer in offers}
-        unknown = next((name for name in ask.instances if name not in types), None)
-        if unknown is not None:
-            near = difflib.get_close_matches(unknown, types, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else "see %compute layers"
-            raise AskError(f"--instance: {ask.layer} has no {unknown!r} here", hint=hint)
         kind = "other than spot machines" if ask.spot == "never" else "spot machines"
         named = f" among {', '.join(ask.instances)}" if ask.instances else ""
         why = f"--spot {ask.spot}: {ask.layer} offers no {kind}{named} now"
@@ -219,6 +218,22 @@ class Offering:
             self._heard[name] = _Heard(self._layers[name].offers(), "", self._clock.monotonic())
             return self._heard[name]
         return _Heard((), "it was not asked yet", 0.0)
+
+
+def _check_types(ask: Ask, types: set[str]) -> None:
+    """Refuse machine types that the layer does not have."""
+    for name in ask.instances:
+        if name not in types:
+            near = difflib.get_close_matches(name, types, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else "see %compute layers"
+            raise AskError(f"--instance: {ask.layer} has no {name!r} here", hint=hint)
+
+
+def _check_gpus(ask: Ask, kinds: set[str]) -> None:
+    """Refuse GPUs of a kind that the layer does not have, if it has others."""
+    if kinds:
+        known = ", ".join(sorted(kinds, key=str.lower))
+        raise AskError(f"--gpu: {ask.layer} has no {ask.gpu_name!r} here", hint=f"it has {known}")
 
 
 def _worth_a_look(offers: Sequence[Offer]) -> list[Offer]:

@@ -88,12 +88,31 @@ len(set(pids))
     assert sum(machine["cpu"] for machine in cloud.alive()) >= 4
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--on fargate --cpu 32", "fargate has no machine that large"),
+        (
+            "--on ec2 --instance c5.large,m5.larg",
+            "ec2 has no 'm5.larg' here; did you mean m5.large",
+        ),
+        ("--on fargate --instance m5.large", "fargate has no 'm5.large' here"),
+        ("--on ec2 --gpu Z9000", "--gpu: ec2 has no 'Z9000' here; it has A"),
+        ("--on fargate --gpu L4", "fargate has no such GPU"),
+        ("--on ec2 --gpu 64", "'64' is more than any known machine has"),
+        ("--on ec2 --max-cost 0", "nothing that ec2 offers is free; --on local costs nothing"),
+    ],
+)
 def test_an_ask_that_nothing_can_satisfy_launches_nothing(
-    cloud: Cloud, cloud_kernel: Kernel
+    cloud: Cloud, cloud_kernel: Kernel, line: str, said: str
 ) -> None:
-    for line in ("--on fargate --cpu 32", "--on ec2 --instance r7i.2xlage", "--on ec2 --gpu 64"):
-        assert cloud_kernel.run(f"%%remote {line}\n1").status == "error"
+    reply = cloud_kernel.run(f"%%remote {line}\n1")
+    assert reply.stderr.startswith("UsageError: ")
+    assert said in reply.stderr
     assert cloud.alive() == []
+    if line.endswith("Z9000"):
+        planned = ok(cloud_kernel.run("%%remote --on ec2 --gpu l4 --plan\n1")).stdout
+        assert "would run on g6" in planned
 
 
 def test_the_pool_uses_the_sandbox_only_while_it_is_on(cloud: Cloud, cloud_kernel: Kernel) -> None:

@@ -19,8 +19,8 @@ row    where
 43     notebook/test_failures.py: packing, queued, running, caught, in a loop that ignores it;
        notebook/test_remote.py: a call
 44     test_bad_ends.py; a second interrupt, and restarts: notebook/test_failures.py
-45-47  clouds, not in this package yet
-48-49  here, `test_a_bad_line_is_refused`
+45-47  cloud/test_account_faults.py, layers/test_account.py
+48-49  here, `test_a_bad_line_is_refused`; against what a cloud offers: cloud/test_cells.py
 50     test_bad_ends.py
 ====== =======================================================================================
 
