@@ -127,7 +127,7 @@ class VMs:
         PoolError
             If the cloud refuses, or nobody knows what it has called the VM.
         """
-        found, record = self._seen(), self._records.all().get(name)
+        found, record = self._seen(), self._records.get(name)
         here = [one for its_name, one in found or () if its_name == name]
         if not self._may_be_there(name, record, found, here):
             self._forget(name)
