@@ -4,7 +4,7 @@ Runs come for a day, machines take their time to boot, spot machines are taken a
 then there is no capacity. Compared are
 
 - ``packed, spot``: `jupyter_compute.policy.scaling`, which may use spot machines;
-- ``spot, spares``: the same, and of several idle machines all but the largest end after 30 s;
+- ``spot, spares``: the same, and of several idle machines all but the largest end after a minute, as in the product;
 - ``packed`` and ``packed, spares``: without spot machines;
 - ``best type``: as many machines of one type as all waiting and running runs need by their sums
   of CPUs and memory; one that is not needed ends after three looks, a second apart. That is what
@@ -35,6 +35,7 @@ from scipy.optimize import linprog
 
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.failures import Failures
+from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.policy.offers import Allowance, Spot, order
 from jupyter_compute.policy.packing import Demand
 from jupyter_compute.policy.scaling import Limits, Machine, scale
@@ -186,9 +187,9 @@ def main() -> None:
     best = min(holding, key=lambda offer: cost_of_sums(runs, offer))
     policies: dict[str, Policy] = {
         "packed, spot": Packed(with_spot(plain), "auto"),
-        "spot, spares": Packed(with_spot(plain), "auto", 30.0),
+        "spot, spares": Packed(with_spot(plain), "auto", TIMERS.machine_spare_s),
         "packed": Packed(plain, "never"),
-        "packed, spares": Packed(plain, "never", 30.0),
+        "packed, spares": Packed(plain, "never", TIMERS.machine_spare_s),
         "best type": OneType(best, _ADAPTIVE_S),
         "one type": OneType(holding[0], _ADAPTIVE_S),
     }

@@ -120,6 +120,11 @@ class Timers:
     machine_idle_s : float
         A machine with no run for this long ends. Thinking between two cells takes
         minutes, and a new machine costs the next cell its start.
+    machine_spare_s : float
+        The same for a machine beside another idle one that has at least as much of everything:
+        one is enough for the next cell. AWS charges a minute in any case, and runs that follow
+        each other closely find it still there. On a simulated day (benchmarks/day.py) that costs
+        a tenth less, and nobody waits longer.
     service_idle_s : float
         A pool service without runs and clients for this long ends. Its start costs two
         seconds; its memory is wanted by others.
@@ -174,6 +179,7 @@ class Timers:
     relay_failed_s: float = 20.0
     store_s: float = 120.0
     machine_idle_s: float = 300.0
+    machine_spare_s: float = 60.0
     service_idle_s: float = 600.0
     abandoned_s: float = 120.0
     interrupt_s: float = 5.0

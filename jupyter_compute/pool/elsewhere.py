@@ -173,4 +173,4 @@ def _installs(layer: object) -> str:
 def _limits() -> Limits:
     idle_s = ask.parse_time(settings.get("machine-idle-timeout"), "machine-idle-timeout")
     most = ask.parse_count(settings.get("max-machines"), "max-machines", _MOST_MACHINES)
-    return Limits(most, idle_s=idle_s)
+    return Limits(most, idle_s=idle_s, spare_s=TIMERS.machine_spare_s)

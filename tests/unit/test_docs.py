@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
@@ -13,6 +14,10 @@ from kernels import Kernel, ok
 
 _PAGES = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
 _EXAMPLE = re.compile(r"^```python\n(.+?)^```\n(?:```text\n(.+?)^```\n)?", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+
+_JOINT = re.compile(r" \(|\)|[,;:] | · |…")
+"""What joins sentences that have places of their own in the code."""
 
 
 @pytest.mark.slow
@@ -86,3 +91,93 @@ def test_the_examples_of_the_page_on_other_clouds_can_be_configured(root: Path) 
     assert spot.options["machine_type"] in read["gcp"].kinds
     settings_named = set(re.findall(r"`(?:types\.\*\.)?([a-z-]+)`", page))
     assert settings_named >= vmsettings.KEYS | vmsettings.TYPE_KEYS
+
+
+def test_links_between_pages_lead_somewhere(root: Path) -> None:
+    broken = []
+    for page in _PAGES:
+        for file, anchor in _LINK.findall(page.read_text()):
+            target = page.parent / file if file else page
+            if not target.is_relative_to(root) or not target.exists():
+                broken.append((page.name, file))
+            elif anchor and anchor not in _anchors(target.read_text()):
+                broken.append((page.name, f"{file}#{anchor}"))
+    assert broken == []
+
+
+@pytest.mark.slow
+def test_what_the_page_on_faults_quotes_is_what_the_product_says(root: Path) -> None:
+    page = (root / "docs" / "faults.md").read_text()
+    quotes = re.findall(r"^> (.+)$", page, re.MULTILINE)
+    quotes += re.findall(r"^[^>\n].*\(\*([^*]+ [^*]+)\*\)", page, re.MULTILINE)
+    assert len(quotes) > 25
+    said = _said_by_the_product(root / "jupyter_compute")
+    texts = [re.sub(r"\*[^*]+\*", "\0", quote) for quote in quotes]
+    parts = [_closed_up(part).strip(" \0") for text in texts for part in _JOINT.split(text)]
+    assert [part for part in parts if part not in said] == []
+
+
+@pytest.mark.slow
+def test_the_page_on_faults_has_the_numbers_and_names_of_the_product(root: Path) -> None:
+    import jupyter_compute.errors
+    from jupyter_compute import settings
+    from jupyter_compute.cli import main
+    from jupyter_compute.notebook.control import _HELP
+    from jupyter_compute.notebook.option_table import OPTIONS
+    from jupyter_compute.policy import budget, failures, retry
+    from jupyter_compute.policy.lifecycle import TIMERS
+
+    page = " ".join((root / "docs" / "faults.md").read_text().split())
+    says = {
+        "a minute without a sign of life": TIMERS.lost_machine_s == 60,
+        "when it hears nothing for so long": TIMERS.lease_s == 600,
+        "left alone for three minutes": TIMERS.unavailable_s == 180,
+        "one minute, five after the next failure, then fifteen": TIMERS.breaker_s == (60, 300, 900),
+        "grow from a second to a minute": (TIMERS.throttle_first_s, TIMERS.throttle_most_s)
+        == (1, 60),
+        "After the fourth loss": retry.MAX_LOST == 3,
+        "After the second such death": retry.MAX_SUSPICIONS == 2,
+        "After three in a row": failures.MOST_FAILED_BOOTS == 3,
+        "two minutes (`abandoned-timeout`)": settings.default("abandoned-timeout") == "2m",
+        "The warning comes at 80 %": budget.worth_a_warning([budget.Level("day", 5, 4)]) != [],
+    }
+    assert [text for text, true in says.items() if not (true and text in page)] == []
+    assert all(
+        hasattr(jupyter_compute.errors, name)
+        for name in re.findall(r"`([A-Z][a-z]+[A-Z]\w+|Crashed)`", page)
+    )
+    options = {f"--{option.name}" for option in OPTIONS}
+    assert set(re.findall(r"(?<![\w-])--\w[\w-]*", page)) - options == set()
+    assert all(f"%compute {word}" in _HELP for word in re.findall(r"%compute (\w+)", page))
+    for command in re.findall(r"`jupyter compute (\w+)", page):
+        with pytest.raises(SystemExit, match="0"), contextlib.redirect_stdout(io.StringIO()):
+            main([command, "--help"])
+
+
+def _said_by_the_product(package: Path) -> str:
+    """Return all texts in the code but what explains it, in their order, with a mark where a value is put in."""
+    found: list[str] = []
+
+    def take(node: ast.AST) -> None:
+        if isinstance(node, ast.Constant):
+            found.append(str(node.value) if isinstance(node.value, str) else "")
+        elif isinstance(node, ast.FormattedValue):
+            found.append("\0")
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            for child in ast.iter_child_nodes(node):
+                take(child)
+
+    for file in sorted(package.rglob("*.py")):
+        take(ast.parse(file.read_text()))
+    return _closed_up("".join(found))
+
+
+def _closed_up(text: str) -> str:
+    """Make one of marks that follow each other, and take away the spaces around."""
+    return re.sub(r" ?(\0 ?)+", "\0", text)
+
+
+def _anchors(page: str) -> set[str]:
+    """Return the names by which GitHub knows the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
