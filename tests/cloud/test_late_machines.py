@@ -100,6 +100,8 @@ def test_a_machine_at_the_address_of_one_that_is_gone_is_another_machine(
     assert second["id"] != first["id"]
     stopped.sandbox.ask("clear")
     wait(lambda: elsewhere(stopped) == [second["id"]], 30)
+    states = {machine["id"]: machine["state"] for machine in stopped.machines()}
+    assert states[second["id"]] == "ready", "it is not taken for the first one"
     assert stopped.submit("1", **LONE).until(kind="end")["state"] == "done"
     assert [machine["id"] for machine in stopped.alive()] == [second["id"]]
 
