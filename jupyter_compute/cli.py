@@ -231,21 +231,27 @@ def _gc(options: argparse.Namespace) -> int:
     client = Client(start=False)
     ours = [machine["id"] for machine in client.status()["machines"]] if client.answers() else []
     found = strays.find(ours, _YOUNG_S if ours else 0.0)
-    ended = []
+    ended, failed = [], {}
     for machine in found.machines:
-        if not options.dry_run:
-            strays.end(machine)
+        try:
+            if not options.dry_run:
+                strays.end(machine)
+        except PoolError as error:
+            failed[machine.id] = str(error)
+            continue
         ended.append({"id": machine.id, "layer": machine.offer.layer, "type": machine.offer.type})
     if options.json:
-        _print_json({"machines": ended, "unasked": dict(found.unasked)})
-        return 0
+        _print_json({"machines": ended, "unasked": dict(found.unasked), "failed": failed})
+        return 1 if failed else 0
     for one in ended:
         print(f"{'would end' if options.dry_run else 'ended'} {one['id']} ({one['type']})")
     for layer, why in found.unasked.items():
         print(f"{layer} was not asked: {why}", file=sys.stderr)
-    if not ended:
+    for name, why in failed.items():
+        print(f"{name} was not ended: {why}", file=sys.stderr)
+    if not (ended or failed):
         print("no machine is left over")
-    return 0
+    return 1 if failed else 0
 
 
 def _print_json(value: Iterable[Any] | dict[str, Any]) -> None:

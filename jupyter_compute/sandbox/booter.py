@@ -128,6 +128,7 @@ class Booter:
             amazon_linux=machine.image in world.amazon_linux,
         )
         self._networks.prepare(machine)
+        self._networks.guard(machine, world.machines.values())
         variables = {**variables, **self._networks.variables(machine)}
         environment = guest.environment(world.root, path, variables)
         guest.boot([*self._networks.prefix(machine), *arguments], environment)
@@ -136,6 +137,7 @@ class Booter:
     def _watch(self, machine: Machine, now: float) -> None:
         guest = machine.guest
         assert guest is not None
+        self._networks.guard(machine, self._world.machines.values())
         wish = guest.wish()
         if wish is not None:
             machine.data["shutdown_at"] = self._due(wish, now)

@@ -133,6 +133,8 @@ def _told(found: dict[str, Any]) -> str:
         return "no sandbox is running; start it: jupyter compute sandbox up"
     again = "" if found.get("new", True) else " already"
     lines = [f"# the sandbox is up{again} at {found['endpoint']}, process {found['pid']}"]
+    if found["net"] == "netns" and not found["security_groups"]:
+        lines.append("# machines let in whatever comes: there is no nft (package nftables)")
     lines += [f"export {key}={shlex.quote(text)}" for key, text in found["environment"].items()]
     return "\n".join(lines)
 

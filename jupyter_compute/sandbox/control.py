@@ -104,7 +104,10 @@ class Control:
         found = self._machine(machine)
         if found.guest is None:
             raise Refused(f"{machine} has not booted yet")
-        found.guest.signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        if frozen:
+            found.guest.freeze()
+        else:
+            found.guest.signal(signal.SIGCONT)
         found.frozen = frozen
         return found.listed()
 

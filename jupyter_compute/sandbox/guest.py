@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -105,6 +106,15 @@ class Guest:
             except ProcessLookupError:
                 continue
         return len(found)
+
+    def freeze(self) -> None:
+        """Stop all processes, also those that one of them was just starting."""
+        stopped: set[int] = set()
+        while found := set(self.processes()) - stopped:
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped |= found
 
     def told_to_end(self) -> None:
         """Send the first process a SIGTERM if it handles it: a container's ignores it otherwise."""

@@ -63,6 +63,13 @@ class Ec2Machine(Machine):
         """Return its user-data as what it boots into."""
         return [], {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.metadata}, user_data(self.instance)
 
+    def groups(self) -> list[Any]:
+        """Return its security groups; without any it is in the default one of its network."""
+        backend = self.instance.ec2_backend
+        return list(self.instance.security_groups) or [
+            backend.get_default_security_group(self.instance.vpc_id)
+        ]
+
     def show(self) -> None:
         """Make the API tell the machine's state, and why it ended."""
         self.instance._state = InstanceState(self.state, _CODES[self.state])  # noqa: SLF001

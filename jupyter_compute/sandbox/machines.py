@@ -64,6 +64,10 @@ class Machine(abc.ABC):
         """Return what it boots into: arguments, variables, and the text of the script if any."""
 
     @abc.abstractmethod
+    def groups(self) -> list[Any]:
+        """Return its security groups, moto's own, as they are now."""
+
+    @abc.abstractmethod
     def show(self) -> None:
         """Make the API tell the machine's state."""
 

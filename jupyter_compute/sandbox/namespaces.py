@@ -9,18 +9,24 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import os
+import shutil
 import socket
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
 
+from .groups import ruleset
 from .machines import Address, Machine
 
-__all__ = ["GATEWAY", "Namespaces", "sweep", "why_not"]
+__all__ = ["FILTER", "GATEWAY", "Namespaces", "sweep", "why_not"]
 
 GATEWAY = "172.31.255.254"
 """Where machines find the sandbox, and whatever else listens there on this computer."""
+
+FILTER = "nft"
+"""The program that lets in what security groups allow; without it, everything comes in."""
 
 _RANGES = ("172.31.0.0/16", "198.18.0.0/15")
 _PREFIX = "jcs"
@@ -54,6 +60,9 @@ class Namespaces:
         self._used: set[str] = set()
         self._numbers = itertools.count(1)
         self._names: dict[str, str] = {}
+        self._rules: dict[str, str] = {}
+        self._filter = shutil.which(FILTER)
+        self.guarded = self._filter is not None
         (root / _NAMES).write_text(self._bridge)
         _ip("link", "add", self._bridge, "type", "bridge")
         _ip("addr", "add", f"{GATEWAY}/32", "dev", self._bridge)
@@ -91,6 +100,17 @@ class Namespaces:
         _ip("-n", name, "route", "add", "default", "dev", "eth0", "src", machine.address.private)
         machine.data["link"] = link
 
+    def guard(self, machine: Machine, others: Collection[Machine]) -> None:
+        """Let in to the machine what its security groups allow now."""
+        if self._filter is None:
+            return
+        rules = ruleset(machine, others)
+        if rules == self._rules.get(machine.id):
+            return
+        name = self._names[machine.id]
+        _run("ip", "netns", "exec", name, self._filter, "-f", "-", stdin=rules)
+        self._rules[machine.id] = rules
+
     @staticmethod
     def variables(_: Machine) -> dict[str, str]:
         """Return nothing: a machine has its address."""
@@ -109,6 +129,7 @@ class Namespaces:
     def remove(self, machine: Machine) -> None:
         """Remove the namespace of a machine that has ended."""
         self._used.discard(machine.address.private)
+        self._rules.pop(machine.id, None)
         name = self._names.pop(machine.id, None)
         if name is not None:
             _ip("netns", "del", name)
@@ -131,8 +152,12 @@ def sweep(root: Path) -> None:
 
 
 def _ip(*words: str, check: bool = True) -> str:
-    """Run ``ip``; its own words are what an exception says."""
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    return _run("ip", *words, check=check)
+
+
+def _run(*words: str, stdin: str = "", check: bool = True) -> str:
+    """Run a program; its own words are what an exception says."""
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
     if check and done.returncode:
-        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        raise OSError(f"{' '.join(words)}: {done.stderr.strip()}")
     return done.stdout

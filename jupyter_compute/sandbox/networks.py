@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +61,9 @@ if _own:
 class Networks(Protocol):
     """What the machines of a sandbox are separated by."""
 
+    guarded: bool
+    """Whether only that comes in to machines which their security groups allow."""
+
     def address(self) -> Address:
         """Return an address that no machine has now."""
 
@@ -68,6 +72,9 @@ class Networks(Protocol):
 
     def prepare(self, machine: Machine) -> None:
         """Do what is needed before the machine boots."""
+
+    def guard(self, machine: Machine, others: Collection[Machine]) -> None:
+        """Let in to the machine what its security groups allow now, of all machines there are."""
 
     def variables(self, machine: Machine) -> dict[str, str]:
         """Return the variables that give the machine's programs its address."""
@@ -90,6 +97,8 @@ class Loopback:
     root : Path
         The sandbox's directory.
     """
+
+    guarded = False
 
     def __init__(self, root: Path) -> None:
         self._site = root / "site"
@@ -119,6 +128,9 @@ class Loopback:
 
     def prepare(self, machine: Machine) -> None:
         """Do nothing: all of loopback is there."""
+
+    def guard(self, machine: Machine, others: Collection[Machine]) -> None:
+        """Do nothing: nobody can be kept from loopback."""
 
     def prefix(self, machine: Machine) -> list[str]:
         """Return nothing."""

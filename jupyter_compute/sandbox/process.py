@@ -110,7 +110,7 @@ def _start(world: World) -> dict[str, Any]:
     aws.amend(world, booter, networks, prices)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=booter.run, daemon=True).start()
-    return _state(world)
+    return _state(world, guarded=networks.guarded)
 
 
 def _backend(service: Any) -> Any:
@@ -122,7 +122,7 @@ def _backend(service: Any) -> Any:
     return app
 
 
-def _state(world: World) -> dict[str, Any]:
+def _state(world: World, *, guarded: bool) -> dict[str, Any]:
     settings = world.settings
     return {
         "pid": os.getpid(),
@@ -131,6 +131,7 @@ def _state(world: World) -> dict[str, Any]:
         "image": world.image,
         "container_image": IMAGE,
         "net": settings.net,
+        "security_groups": guarded,
         "host": urlsplit(world.endpoint).hostname,
         "seed": settings.seed,
         "boot_delay_s": settings.boot_delay_s,

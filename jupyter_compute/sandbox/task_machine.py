@@ -30,12 +30,15 @@ class TaskMachine(Machine):
         What RunTask has changed of it.
     metadata : str
         The address of its metadata.
+    security_groups : list
+        Moto's own.
     """
 
     task: Task
     container: Mapping[str, Any]
     override: Mapping[str, Any]
     metadata: str
+    security_groups: list[Any]
 
     @property
     def ends_with_its_program(self) -> bool:
@@ -61,6 +64,10 @@ class TaskMachine(Machine):
             },
             None,
         )
+
+    def groups(self) -> list[Any]:
+        """Return its security groups."""
+        return self.security_groups
 
     def show(self) -> None:
         """Make the API tell the task's state, and why it ended."""

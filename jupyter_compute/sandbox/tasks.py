@@ -65,7 +65,7 @@ def _amend_run(world: World) -> None:
         _check(given("count", 1), overrides, given("networkConfiguration"))
         size = _size(definition, overrides)
         with world.lock:
-            zone = _zone(response, given("networkConfiguration"))
+            zone, groups = _network(response, given("networkConfiguration"))
             about = {"type": "fargate", "zone": zone, "cpu": str(size[0])}
             about["lifecycle"] = "spot" if provider == "FARGATE_SPOT" else "on-demand"
             _check_quota(world, size[0] * int(given("count", 1)))
@@ -74,7 +74,8 @@ def _amend_run(world: World) -> None:
             answered = answer(response)
             result: dict[str, Any] = answered.result  # type: ignore[assignment]
             for task in result["tasks"]:
-                _note(world, task, definition, size, zone, spot=provider == "FARGATE_SPOT")
+                spot = provider == "FARGATE_SPOT"
+                _note(world, task, definition, size, zone, groups, spot=spot)
         return answered
 
     replace(EC2ContainerServiceResponse, "run_task", run_task)
@@ -106,10 +107,15 @@ def _size(definition: Any, overrides: Mapping[str, Any]) -> tuple[float, int]:
     return cpu / 1024, memory
 
 
-def _zone(response: Any, network: Mapping[str, Any]) -> str:
+def _network(response: Any, network: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Return the zone and the security groups, without any the default one of the network."""
     backend = ec2_backends[response.current_account][response.region]
-    subnet = backend.get_subnet(network["awsvpcConfiguration"]["subnets"][0])
-    return str(subnet.availability_zone)
+    asked = network["awsvpcConfiguration"]
+    subnet = backend.get_subnet(asked["subnets"][0])
+    named = [backend.get_security_group_from_id(name) for name in asked.get("securityGroups", ())]
+    groups = [group for group in named if group is not None]
+    default = backend.get_default_security_group(subnet.vpc_id)
+    return str(subnet.availability_zone), groups or [default]
 
 
 def _check_quota(world: World, more: float) -> None:
@@ -125,7 +131,14 @@ def _check_quota(world: World, more: float) -> None:
 
 
 def _note(
-    world: World, task: Task, definition: Any, size: tuple[float, int], zone: str, *, spot: bool
+    world: World,
+    task: Task,
+    definition: Any,
+    size: tuple[float, int],
+    zone: str,
+    groups: list[Any],
+    *,
+    spot: bool,
 ) -> None:
     container = definition.container_definitions[0]
     attached: list[dict[str, str]] = task.attachments[0]["details"]  # type: ignore[assignment]
@@ -151,6 +164,7 @@ def _note(
         container=container,
         override=next((each for each in overrides if each["name"] == container["name"]), {}),
         metadata=f"{world.endpoint}/_sandbox/metadata/{task.id}/v4",
+        security_groups=groups,
     )
     world.machines[machine.id] = machine
     machine.show()

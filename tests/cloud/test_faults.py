@@ -44,6 +44,9 @@ def hasty(hurried: Cloud) -> Iterator[Cloud]:
     """The same, without machines and with nothing on its mind."""
     yield hurried
     hurried.clear()
+    said = {(c["params"]["ClientToken"], json.dumps(c["params"])) for c in hurried.launches()}
+    tokens = [token for token, _ in said]
+    assert len(tokens) == len(set(tokens)), "a token is for one request, word for word"
 
 
 def reasons(stream: services.Stream) -> str:

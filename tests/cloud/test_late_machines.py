@@ -23,6 +23,18 @@ TIMERS = {
 }
 
 
+def until_told(path: Path) -> str:
+    """Return code that prints which attempt it is, as soon as there is a file for that one."""
+    return (
+        "import pathlib, time\n"
+        f"path = pathlib.Path({str(path)!r})\n"
+        "number = 1 + len(list(path.glob('began-*')))\n"
+        "(path / f'began-{number}').touch()\n"
+        "while not (path / f'go-{number}').exists():\n    time.sleep(0.05)\n"
+        "print('attempt', number)\n"
+    )
+
+
 def elsewhere(cloud: Cloud) -> list[str]:
     """Return the ids of the pool's machines that are not this computer."""
     return [machine["id"] for machine in cloud.machines() if machine["layer"] != "local"]
@@ -66,6 +78,8 @@ def test_a_machine_at_the_address_of_one_that_is_gone_is_another_machine(
     assert second["id"] != first["id"]
     stopped.sandbox.ask("clear")
     wait(lambda: elsewhere(stopped) == [second["id"]], 30)
+    states = {machine["id"]: machine["state"] for machine in stopped.machines()}
+    assert states[second["id"]] == "ready", "it is not taken for the first one"
     assert stopped.submit("1", **LONE).until(kind="end")["state"] == "done"
     assert [machine["id"] for machine in stopped.alive()] == [second["id"]]
 
@@ -74,7 +88,7 @@ def test_one_that_is_frozen_is_replaced_and_nothing_is_taken_from_it_when_it_wak
     stopped: Cloud, tmp_path: Path
 ) -> None:
     stopped.begin({**TIMERS, "lost_machine_s": 3.0})
-    stream = stopped.submit(until_second(tmp_path / "runs") + "path.read_text()", **LONE)
+    stream = stopped.submit(until_told(tmp_path), **LONE)
     stream.until(state="running")
     (frozen,) = stopped.alive()
     stopped.sandbox.ask("freeze", machine=frozen["id"])
@@ -82,11 +96,17 @@ def test_one_that_is_frozen_is_replaced_and_nothing_is_taken_from_it_when_it_wak
     over = stream.until(kind="attempt")
     assert (over["outcome"], over["n"]) == ("lost", 1)
     assert over["message"].startswith("machine lost after ")
-    end = stream.until(kind="end")
-    assert (end["state"], end["receipt"]["attempts"]) == ("done", 2)
+    stream.until(state="running")
+    wait((tmp_path / "began-2").exists)
+    # It wakes with its work as good as done, while the second attempt is still at it.
+    (tmp_path / "go-1").touch()
     stopped.sandbox.ask("thaw", machine=frozen["id"])
     stopped.sandbox.wait_for(frozen["id"], "terminated", 60)
-    assert len([event for event in stream.events if event["kind"] == "end"]) == 1
+    (tmp_path / "go-2").touch()
+    end = stream.until(kind="end")
+    assert (end["state"], end["receipt"]["attempts"]) == ("done", 2)
+    printed = [event["text"] for event in stream.events if event["kind"] == "stdout"]
+    assert printed == ["attempt 2\n"]
     stopped.sandbox.ask("clear")
     wait(lambda: frozen["id"] not in elsewhere(stopped), 30)
 

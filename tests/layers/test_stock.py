@@ -6,7 +6,6 @@ import ast
 import io
 import json
 import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -24,6 +23,7 @@ from jupyter_compute.layers.bundle import Environment
 from jupyter_compute.layers.stock import Archive, Stock
 from jupyter_compute.model import Offer
 from jupyter_compute.node import installer
+from oldest import oldest_python
 from sandboxes import Sandbox
 
 BARE = Environment("3.12", ("a==1",))
@@ -72,7 +72,7 @@ def test_another_uv_than_the_pinned_one_is_not_run(tmp_path: Path, index: str) -
     archive = tmp_path / "bundle.pyz"
     archive.write_bytes(bundle.build(BARE, index))
     done = subprocess.run(
-        [sys.executable, archive, tmp_path / "place"], capture_output=True, text=True, check=False
+        [oldest_python(), archive, tmp_path / "place"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert "is not the uv that was expected" in done.stderr

@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,20 @@ from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.authority import Authority
 from jupyter_compute.pool.tunnel import Tunnel
 from jupyter_compute.relay.program import VARIABLE
+from oldest import oldest_python
 from services import wait_until
 
 pytestmark = pytest.mark.slow
 
 HOST = "127.0.0.1"
 AUTHORITY = Authority()
+PYTHON = oldest_python()
+PROGRAM = (
+    f"import sys; sys.path.insert(0, {str(Path(relay.__file__).parents[1])!r}); "
+    "from relay.program import main; sys.exit(main())"
+)
+"""As a relay runs it: without the package."""
+
 HASTY = dataclasses.replace(TIMERS, relay_beat_s=0.2, relay_retry_s=0.05)
 
 
@@ -51,7 +58,7 @@ class Setting:
             "beat_s": HASTY.relay_beat_s,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyter_compute.relay.program"],
+            [PYTHON, "-I", "-c", PROGRAM],
             env={**os.environ, VARIABLE: json.dumps(order)},
             stdout=subprocess.PIPE,
         )
@@ -255,7 +262,7 @@ def test_what_travels_to_a_relay_runs_without_the_package_on_an_old_python():
     place = Path(relay.__file__).parent
     done = subprocess.run(
         [
-            sys.executable,
+            PYTHON,
             "-I",
             "-c",
             f"import sys; sys.path.insert(0, {str(place.parent)!r}); {code}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import urllib.request
@@ -17,7 +18,7 @@ import services
 from clouds import HASTY
 from homes import Home
 from jupyter_compute.layers import setup
-from jupyter_compute.relay import POOL_PORT
+from jupyter_compute.relay import DOOR_PORT, POOL_PORT, SCHEDULER_PORT
 from jupyter_compute.sandbox import namespaces
 from kernels import Kernel, ok
 from sandboxes import Sandbox, wait
@@ -31,6 +32,10 @@ pytestmark = [
         reason="needs root, and a kernel that lets it have namespaces",
     ),
 ]
+
+guarded = pytest.mark.skipif(
+    shutil.which(namespaces.FILTER) is None, reason="needs nft, of the package nftables"
+)
 
 SERVER = "#!/bin/sh\necho $JUPYTER_COMPUTE_SANDBOX_MACHINE >id\nexec python3 -m http.server 8786\n"
 
@@ -69,8 +74,38 @@ def reached(address):
         return ""
 
 
+def called(machine, address, port):
+    """Tell whether a machine gets through to a port, refused there or not."""
+    program = f"import socket; print(socket.socket().connect_ex(({address!r}, {port})))"
+    (space,) = [
+        line.split()[0]
+        for line in ip("netns", "list").splitlines()
+        if machine["address"] in ip("-n", line.split()[0], "addr")
+    ]
+    words = ["netns", "exec", space, "timeout", "1", "python3", "-c", program]
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip() in {"0", str(errno.ECONNREFUSED)}
+
+
+def make_group(sandbox, name):
+    return sandbox.client("ec2").create_security_group(GroupName=name, Description=name)["GroupId"]
+
+
+def rule(sandbox, group, source, *, allowed=True):
+    """Let in to the servers of a group who is of a group, or at an address, or no more."""
+    is_group = source.startswith("sg-")
+    who = {"UserIdGroupPairs": [{"GroupId": source}]} if is_group else {}
+    who = who or {"IpRanges": [{"CidrIp": source}]}
+    rules = [{"IpProtocol": "tcp", "FromPort": 8000, "ToPort": 8786, **who}]
+    ec2 = sandbox.client("ec2")
+    change = ec2.authorize_security_group_ingress if allowed else ec2.revoke_security_group_ingress
+    change(GroupId=group, IpPermissions=rules)
+
+
 def test_a_machine_is_reached_at_its_private_and_its_public_address_until_it_is_cut_off(sandbox):
-    (made,) = sandbox.run(UserData=SERVER)
+    group = make_group(sandbox, "reached")
+    rule(sandbox, group, f"{namespaces.GATEWAY}/32")
+    (made,) = sandbox.run(UserData=SERVER, SecurityGroupIds=[group])
     name, private = made["InstanceId"], made["PrivateIpAddress"]
     found = sandbox.client("ec2").describe_instances(InstanceIds=[name])
     public = found["Reservations"][0]["Instances"][0]["PublicIpAddress"]
@@ -85,6 +120,29 @@ def test_a_machine_is_reached_at_its_private_and_its_public_address_until_it_is_
     sandbox.client("ec2").terminate_instances(InstanceIds=[name])
     sandbox.wait_for(name, "terminated")
     assert name not in ip("netns", "list")
+
+
+@guarded
+def test_a_machine_lets_in_what_its_security_groups_allow_and_nothing_else(sandbox):
+    servers, friends = make_group(sandbox, "servers"), make_group(sandbox, "friends")
+    (server,) = sandbox.run(UserData=SERVER, SecurityGroupIds=[servers])
+    (friend,) = sandbox.run(SecurityGroupIds=[friends])
+    (stranger,) = sandbox.run()
+    name, private = server["InstanceId"], server["PrivateIpAddress"]
+    friend, stranger = (
+        sandbox.wait_for(one["InstanceId"], "running") for one in (friend, stranger)
+    )
+    rule(sandbox, servers, f"{namespaces.GATEWAY}/32")
+    wait(lambda: reached(private) == name)
+    rule(sandbox, servers, f"{namespaces.GATEWAY}/32", allowed=False)
+    wait(lambda: reached(private) == "")
+    assert not called(friend, private, 8786)
+    rule(sandbox, servers, friends)
+    wait(lambda: called(friend, private, 8786))
+    assert not called(friend, private, 8787)
+    assert not called(stranger, private, 8786)
+    assert reached(private) == ""
+    sandbox.reset()
 
 
 def test_a_machine_reaches_the_sandbox_and_nothing_else(sandbox):
@@ -216,6 +274,8 @@ def test_one_outbound_port_is_all_that_machines_take_of_a_client_behind_a_router
                     away = (machine["address"], 22)
                     refused = router.inside(lambda away=away: socket.create_connection(away, 2))
                     assert refused.errno == errno.ENETUNREACH
+                if sandbox.state["security_groups"]:
+                    see_who_may_call_the_relay(sandbox, machines)
             finally:
                 kernel.close()
                 services.hang_up()
@@ -224,3 +284,24 @@ def test_one_outbound_port_is_all_that_machines_take_of_a_client_behind_a_router
         ((_, port),) = {(host, port) for host, port in router.let_out if host != api.hostname}
         assert port == POOL_PORT
     sandbox.reset()
+
+
+def see_who_may_call_the_relay(sandbox, machines):
+    """Call it as this computer, as a machine of the pool, and as a machine of somebody else."""
+    ec2 = sandbox.client("ec2")
+    described = ec2.describe_instances(
+        Filters=[{"Name": "tag:jupyter-compute:role", "Values": ["relay"]}]
+    )
+    (found,) = described["Reservations"][0]["Instances"]
+    relay, public = found["PrivateIpAddress"], found["PublicIpAddress"]
+    machine = next(one for one in machines if one["id"] != found["InstanceId"])
+    (made,) = sandbox.run()
+    stranger = sandbox.wait_for(made["InstanceId"], "running")
+    ports = (POOL_PORT, DOOR_PORT, SCHEDULER_PORT)
+    open_to = [[port for port in ports if called(one, relay, port)] for one in (machine, stranger)]
+    assert open_to == [[DOOR_PORT, SCHEDULER_PORT], []]
+    assert not called(stranger, machine["address"], 22)
+    for port in ports:
+        with socket.socket() as caller:
+            caller.settimeout(1)
+            assert (caller.connect_ex((public, port)) == 0) == (port == POOL_PORT)
