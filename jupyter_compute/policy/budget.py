@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jupyter_compute.ask import format_money
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.cost import spent
+from jupyter_compute.policy.lifecycle import Timers
 
 __all__ = ["KINDS", "Due", "Level", "Purse", "reached", "worth_a_warning"]
 
@@ -101,6 +102,25 @@ class Purse:
     limit: float
     used: float
     paid_s: float
+
+    @classmethod
+    def of(cls, limit: float, certain: float, due: Due, coming: float, timers: Timers) -> Purse:
+        """Return what is left.
+
+        Parameters
+        ----------
+        limit : float
+        certain : float
+            What is spent even if all machines end now.
+        due : Due
+        coming : float
+            Dollars per hour of the machines that launches are under way for.
+        timers : Timers
+        """
+        stop_s = timers.tick_s + timers.halt_s
+        paid_s = timers.least_charged_s + stop_s
+        used = certain + (due.usd_per_hour * stop_s + coming * paid_s) / 3600
+        return cls(limit, used, paid_s)
 
     @property
     def left(self) -> float:

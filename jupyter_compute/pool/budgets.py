@@ -18,7 +18,7 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Launch
 from jupyter_compute.model import Clock, RunSpec
 from jupyter_compute.policy.budget import KINDS, Due, Level, Purse, reached, worth_a_warning
-from jupyter_compute.policy.cost import Total, spent, split
+from jupyter_compute.policy.cost import Total, split
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.policy.limits import Limits
 from jupyter_compute.pool.fleet import Machine
@@ -170,18 +170,14 @@ class Budgets:
         day = self.limits["day"]
         if day is None:
             return dataclasses.replace(limits, priced=True) if self.priced() else limits
-        stop_s = self._timers.tick_s + self._timers.halt_s
-        paid_s, under_way = self._timers.least_charged_s + stop_s, list(under_way)
-        purses = {}
+        under_way, purses = list(under_way), {}
         for rehearsed, one in self._spent().items():
             coming = sum(
                 launch.count * max(offer.usd_per_hour or 0.0 for offer in launch.offers)
                 for launch in under_way
                 if launch.offers[0].sandbox == rehearsed
             )
-            ending = spent(one.due.usd_per_hour, stop_s) or 0.0
-            used = one.certain + ending + (spent(coming, paid_s) or 0.0)
-            purses[rehearsed] = Purse(day, used, paid_s)
+            purses[rehearsed] = Purse.of(day, one.certain, one.due, coming, self._timers)
         return dataclasses.replace(limits, priced=True, purses=purses)
 
     def holds(self, run: Run) -> str:
