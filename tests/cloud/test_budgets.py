@@ -203,17 +203,6 @@ def test_more_memory_after_running_out_of_it_is_a_larger_machine(hasty: Cloud) -
     assert len(set(sizes)) == 2
 
 
-def test_more_memory_on_ec2_is_a_larger_machine_too(hasty: Cloud) -> None:
-    known = {machine["id"] for machine in hasty.sandbox.machines()}
-    ask = {"layer": "ec2", "cpu": 0.5, "memory": 3 * 10**8, "memory_high": 14 * 10**9}
-    ask |= {"instances": ["c5.large", "r5.large"], "spot": "never"}
-    end = hasty.submit("len(bytearray(b'x') * 600_000_000)", **ask).until(kind="end")
-    assert end["state"] == "done", end
-    assert end["receipt"]["attempts"] == 2
-    types = [m["type"] for m in hasty.sandbox.machines() if m["id"] not in known]
-    assert types == ["c5.large", "r5.large"]
-
-
 def test_no_launch_costs_more_than_what_is_left(hasty: Cloud) -> None:
     ask = {**BIG, "spot": "never"}
     price = services.ask("POST", "/v1/plan", {"layer": "ec2", **ask}).json["usd_per_hour"]
