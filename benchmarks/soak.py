@@ -9,8 +9,10 @@ sandbox's own records, by the invariants:
 - I2 machines of others are not touched;
 - I3 nothing is lost silently: each accepted run ends once, and its result is there and right;
 - I4 a name in a notebook is written at most once per run, and never after an interrupt;
-- I5 launches are bounded, by ``max-machines`` and by what asked for them;
-- I6 money is bounded: what runs were charged is no more than what the machines cost;
+- I5 launches are bounded, by ``max-machines`` and, at the end, by what asked for them;
+- I6 money is bounded: at the end all of the bill is accounted for, runs were charged no more than
+  the machines cost, and a day's budget that runs out is exceeded by no more than its machines
+  cost in a look and while they end;
 - I7 every wait has a reason;
 - I8 a secret of the kernels' environment is in no file and in no answer.
 

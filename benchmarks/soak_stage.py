@@ -23,15 +23,19 @@ from jupyter_compute.layers import setup
 from sandboxes import Sandbox
 from soak_actions import USERS, Action
 from soak_checker import Checker, secret_in_files
+from soak_money import Money, unasked
 from soak_users import User, check_results, summary
 
 __all__ = ["soak"]
 
+_CLOCK_RATE = 10.0
 _TIMERS = {
     "breaker_s": [4.0],
     "ec2_launch_deadline_s": 30.0,
     "fargate_launch_deadline_s": 30.0,
+    "halt_s": 4.0,
     "launch_retry_s": 0.5,
+    "least_charged_s": 60.0 / _CLOCK_RATE,
     "list_s": 1.0,
     "lost_machine_s": 10.0,
     "stray_s": 3.0,
@@ -61,7 +65,7 @@ class Stage:
         self.home.env["SOAK_ACCESS_TOKEN"] = self.secret
         (self.home.path / "dask").mkdir()
         (self.home.path / "dask" / "compute.yaml").write_text(_CONFIG)
-        self.sandbox = Sandbox(self.home, boot_delay_s=4.0, clock_rate=10.0)
+        self.sandbox = Sandbox(self.home, boot_delay_s=4.0, clock_rate=_CLOCK_RATE)
         self.users = [User(self.home) for _ in range(USERS)]
         self.done: dict[str, int] = {}
         self.timeline: list[str] = []
@@ -75,6 +79,7 @@ class Stage:
         (foreign,) = self.sandbox.run()
         self.checker = Checker(self.sandbox, self.secret, _MOST, [foreign["InstanceId"]])
         self.foreign = str(foreign["InstanceId"])
+        self.money = Money(self.sandbox, self.foreign, _TIMERS)
         self._serve()
         for user in self.users:
             user.start()
@@ -224,19 +229,25 @@ class Stage:
         submitted = [task.run for user in self.users for task in user.tasks if task.run]
         for user in self.users:
             user.close()
-        self._until(
-            lambda: [m["id"] for m in self.sandbox.machines(*_ALIVE)] == [self.foreign],
-            "I1 machines are left",
-        )
+        self._until(self._empty, "I1 machines are left")
+        machines = len(self.sandbox.machines()) - 1
+        wrong += self.money.run_out(self._empty)
+        self._until(self._empty, "I1 machines are left")
+        time.sleep(2 * _TIMERS["tick_s"])  # what ended just now is written down once a tick
+        costs, wrong_costs = self.money.compare()
+        wrong += wrong_costs
         self.home.stop_pool()
         self.service.wait(30)
         figures = self.checker.close(places.journal(), submitted)
-        figures["machines"] = len(self.sandbox.machines()) - 1
-        figures["bill_usd"] = round(self.sandbox.ask("bill")["usd"], 4)
+        figures |= {"machines": machines, **costs}
+        wrong += unasked(places.journal(), machines, self.done, _MOST)
         wrong += [f"I8 the secret is in {path}" for path in self._files()]
         for text in wrong:
             self.checker.say(text)
         return figures
+
+    def _empty(self) -> bool:
+        return [m["id"] for m in self.sandbox.machines(*_ALIVE)] == [self.foreign]
 
     def _lost(self) -> dict[str, int]:
         found = {}

@@ -92,6 +92,9 @@ class Timers:
     least_charged_s : float
         A machine elsewhere costs at least so long: AWS charges by the second, and at least a
         minute.
+    halt_s : float
+        From the look that finds a budget spent until all that it stops has ended: an attempt that
+        does not answer is given up after five seconds, and a call that ends a machine takes one.
     batch_idle_s, batch_most_s : float
         Machines are planned when no further run was asked for during the first, and after the
         second at the latest: runs that come together share machines.
@@ -168,6 +171,7 @@ class Timers:
     lease_s: float = 600.0
     lifetime_s: float = 86400.0
     least_charged_s: float = 60.0
+    halt_s: float = 8.0
     batch_idle_s: float = 0.3
     batch_most_s: float = 3.0
     lost_machine_s: float = 60.0

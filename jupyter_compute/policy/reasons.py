@@ -98,7 +98,7 @@ class Reasons:
         blocks = [(o, self._failures.block(o, self._now)) for o in fitting]
         stopped = [(o, block) for o, block in blocks if block is not None]
         if not stopped:
-            return "failing", f"the price of {name(fitting[0])} is not known, and $/h is limited"
+            return "failing", self._limits.forbid(fitting[0])
         return "failing", _stopped(stopped, self._now)
 
     def _allowed(self, rules: frozenset[Callable[[Offer], bool]]) -> list[Offer]:

@@ -107,7 +107,7 @@ class _Work:
 
     def forbids(self, offer: Offer) -> bool:
         """Tell whether an offer cannot be launched now, whatever else is."""
-        if self.limits.usd_per_hour is not None and offer.usd_per_hour is None:
+        if self.limits.forbid(offer):
             return True
         return self.failures.block(offer, self.now) is not None
 

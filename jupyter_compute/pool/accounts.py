@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Machine as Found
 from jupyter_compute.model import SANDBOX, Clock, Offer
+from jupyter_compute.policy.budget import Due
 from jupyter_compute.policy.cost import add, share, spent
 from jupyter_compute.policy.ledger import Idle, Ledger
 from jupyter_compute.policy.lifecycle import Timers
@@ -87,11 +88,25 @@ class Accounts:
             if entry.layer not in {layer, sandbox} or entry.machine in alive:
                 continue
             del self._earlier[entry.machine]
-            more_s = min(max(0.0, now - entry.seen), self._timers.lease_s)
-            more_s = max(more_s, self._timers.least_charged_s - entry.charged_s)
+            more_s = self._since_s(entry, now)
             self._prices[entry.machine] = entry.layer, entry.usd_per_hour
             self._add_idle(entry.machine, Idle(more_s, spent(entry.usd_per_hour, more_s)))
             self._closed.add(entry.machine)
+
+    def due(self) -> dict[bool, Due]:
+        """Return what machines cost beyond what is written down: rehearsed, and otherwise."""
+        self._look()
+        found = {False: Due(), True: Due()}
+        now = self._clock.now()
+        for entry in self._earlier.values():
+            usd = spent(entry.usd_per_hour, self._since_s(entry, now))
+            found[_rehearsed(entry.layer)] += Due(usd or 0.0, entry.usd_per_hour or 0.0)
+        for machine in self._ledger.charged():
+            layer, usd_per_hour = self._prices[machine]
+            found[_rehearsed(layer)] += Due(self._ledger.committed(machine), usd_per_hour or 0.0)
+        for machine, idle in self._idle.items():
+            found[_rehearsed(self._prices[machine][0])] += Due(idle.usd or 0.0)
+        return found
 
     # runs -------------------------------------------------------------------------
 
@@ -167,6 +182,11 @@ class Accounts:
             least_s=self._timers.least_charged_s,
         )
 
+    def _since_s(self, entry: Entry, now: float) -> float:
+        """Return for how long a machine of an earlier service has to be charged now, at most."""
+        more_s = min(max(0.0, now - entry.seen), self._timers.lease_s)
+        return max(more_s, self._timers.least_charged_s - entry.charged_s)
+
     def _look(self) -> None:
         charges = self._ledger.collect(self._clock.monotonic())
         for attempt, usd in charges.held.items():
@@ -183,6 +203,10 @@ class Accounts:
     def _add_idle(self, machine_id: str, idle: Idle) -> None:
         before = self._idle.get(machine_id, Idle(0.0, 0.0))
         self._idle[machine_id] = Idle(before.seconds + idle.seconds, add((before.usd, idle.usd)))
+
+
+def _rehearsed(layer: str) -> bool:
+    return layer.endswith(SANDBOX)
 
 
 def _unknown(idle: Idle) -> float:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from jupyter_compute import ask
 from jupyter_compute.ask import Ask
 from jupyter_compute.errors import PoolError
+from jupyter_compute.layers.base import Launch
 from jupyter_compute.model import Clock, RunSpec
-from jupyter_compute.policy.budget import KINDS, Level, reached, worth_a_warning
+from jupyter_compute.policy.budget import KINDS, Due, Level, Purse, reached, worth_a_warning
 from jupyter_compute.policy.cost import Total, split
+from jupyter_compute.policy.lifecycle import Timers
+from jupyter_compute.policy.limits import Limits
 from jupyter_compute.pool.fleet import Machine
 from jupyter_compute.pool.journal import Journal
 from jupyter_compute.pool.record import Run, died
@@ -48,7 +51,13 @@ class _Spent:
 
     def __init__(self) -> None:
         self.day = 0.0
+        self.due = Due()
         self.notebooks: dict[str, float] = {}
+
+    @property
+    def certain(self) -> float:
+        """What is spent in the day even if all machines end now."""
+        return self.day + self.due.usd
 
     def add(self, notebook: str, usd: float) -> None:
         self.notebooks[notebook] = self.notebooks.get(notebook, 0.0) + usd
@@ -62,8 +71,11 @@ class Budgets:
     journal : Journal
         Knows what users have set, and what was spent.
     clock : Clock
+    timers : Timers
     active : mapping
         The active runs.
+    due : callable
+        Returns what machines cost beyond what is written down, rehearsed and otherwise.
     configured : callable
         From a kind of budget to what the configuration says, or None.
     """
@@ -72,12 +84,18 @@ class Budgets:
         self,
         journal: Journal,
         clock: Clock,
+        timers: Timers,
         active: Mapping[str, Run],
+        due: Callable[[], Mapping[bool, Due]],
         configured: Callable[[str], Any],
     ) -> None:
         self._journal = journal
         self._clock = clock
+        self._timers = timers
         self._active = active
+        self._due = due
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a user has changed a budget."""
         found = {kind: configured(f"budget.{kind}") for kind in KINDS}
         self.limits: dict[str, float | None] = {
             kind: None if usd is None else ask.parse_money(usd, f"budget.{kind}")
@@ -99,6 +117,7 @@ class Budgets:
         """
         self._journal.books.set_budget(kind, usd)
         self.limits[kind] = usd
+        self.changed()
 
     def to_wire(self, notebook: str = "") -> dict[str, Any]:
         """Return each budget with what is spent of it, and rehearsed, as JSON.
@@ -133,6 +152,34 @@ class Budgets:
 
     # what comes of it -------------------------------------------------------------
 
+    def priced(self) -> bool:
+        """Tell whether all runs, whenever they came, may only be where the price is known."""
+        return any(self.limits[kind] is not None for kind in ("notebook", "day"))
+
+    def within(self, limits: Limits, under_way: Iterable[Launch]) -> Limits:
+        """Return limits for launches with what budgets leave for them.
+
+        Only a day's budget pays for a launch: the others pay for what runs have of a machine.
+
+        Parameters
+        ----------
+        limits : Limits
+        under_way : iterable of Launch
+            What has been asked for, and not been answered yet.
+        """
+        day = self.limits["day"]
+        if day is None:
+            return dataclasses.replace(limits, priced=True) if self.priced() else limits
+        under_way, purses = list(under_way), {}
+        for rehearsed, one in self._spent().items():
+            coming = sum(
+                launch.count * max(offer.usd_per_hour or 0.0 for offer in launch.offers)
+                for launch in under_way
+                if launch.offers[0].sandbox == rehearsed
+            )
+            purses[rehearsed] = Purse.of(day, one.certain, one.due, coming, self._timers)
+        return dataclasses.replace(limits, priced=True, purses=purses)
+
     def holds(self, run: Run) -> str:
         """Return why a run may not have a machine now; empty if it may."""
         level = reached(self._levels(run, self._spent))
@@ -154,7 +201,7 @@ class Budgets:
                 self.limits["notebook"],
                 spent.notebooks.get(run.spec.notebook, 0.0),
             ),
-            "day": (self.limits["day"], spent.day),
+            "day": (self.limits["day"], spent.certain),
         }
         return [Level(kind, usd, one) for kind, (usd, one) in amounts.items() if usd is not None]
 
@@ -178,18 +225,25 @@ class Budgets:
                 stopper.hold(run, full.waits())
 
     def surplus(self, machines: Mapping[str, Machine]) -> list[str]:
-        """Return the machines that are to end, as nothing more may be spent today."""
+        """Return the machines that are to end, as nothing more may be spent today.
+
+        A relay does when the others have.
+        """
         limit = self.limits["day"]
         if limit is None:
             return []
-        over = {rehearsed for rehearsed, spent in self._spent().items() if spent.day >= limit}
-        return [
-            machine.id
+        over = {
+            rehearsed
+            for rehearsed, spent in self._spent().items()
+            if Level("day", limit, spent.certain).full
+        }
+        found = [
+            machine
             for machine in machines.values()
-            if machine.offer.usd_per_hour != 0
-            and machine.offer.sandbox in over
-            and machine.state in {"starting", "ready"}
+            if machine.offer.usd_per_hour != 0 and machine.offer.sandbox in over
         ]
+        others = [machine for machine in found if machine.role != "relay"]
+        return [one.id for one in others or found if one.state in {"starting", "ready"}]
 
     def _warn(self, run: Run, levels: list[Level]) -> None:
         for level in worth_a_warning(levels):
@@ -202,11 +256,12 @@ class Budgets:
 
     def _spent(self) -> dict[bool, _Spent]:
         """Return what was spent, and rehearsed, up to now."""
-        day = day_of(self._clock.now())
+        due, day = self._due(), day_of(self._clock.now())
         found: dict[bool, _Spent] = {}
         for rehearsed, ended in self._of_ended(day).items():
             found[rehearsed] = both = _Spent()
             both.day, both.notebooks = ended.day, dict(ended.notebooks)
+            both.due = due[rehearsed]
         for run in self._active.values():
             found[run.rehearsed].day += run.usd or 0.0
             found[run.rehearsed].add(run.spec.notebook, run.usd or 0.0)

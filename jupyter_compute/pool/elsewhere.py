@@ -53,6 +53,8 @@ class Elsewhere:
         self._relays: Relays
         self._url = ""
         self._renewed = clock.monotonic()
+        self.priced: Callable[[], bool] = lambda: False
+        """Tells whether runs may only be where the price is known, whatever they have asked."""
         offering = scaler.offering
         self.rehearsal = Rehearsal(scaler.layers, self._in_use, offering.forget, offering.renew)
         scaler.limits = _limits()
@@ -85,7 +87,9 @@ class Elsewhere:
     def permits(self, where: Where, machine_id: str) -> bool:
         """Tell whether a run that may be placed so may be placed on this machine."""
         machine = self._scaler.machines.get(machine_id)
-        return machine is not None and where.permits(machine.offer)
+        if machine is None or (machine.offer.usd_per_hour is None and self.priced()):
+            return False
+        return where.permits(machine.offer)
 
     def store_of(self, name: str) -> Store | None:
         """Return where a layer's machines get their blobs from, unless they share ours."""

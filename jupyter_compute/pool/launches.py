@@ -6,13 +6,14 @@ import asyncio
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Boot, Launch, Launched, Layer
 from jupyter_compute.model import Clock
 from jupyter_compute.policy.lifecycle import Timers
+from jupyter_compute.policy.limits import Limits
 from jupyter_compute.pool.sweeps import Sweeps
 
 __all__ = ["Launches"]
@@ -48,12 +49,18 @@ class Launches:
         """Returns the URL where machines join, and the certificate of the pool's authority."""
         self.missing: Callable[[], str] = lambda: ""
         """Returns why no machine can be launched yet."""
+        self.within: Callable[[Limits, Iterable[Launch]], Limits] = lambda limits, _: limits
+        """Returns limits with what budgets leave beside the launches that are under way."""
         self.sweeps: Sweeps | None = None
         self._layers = layers
         self._clock = clock
         self._timers = timers
         self._tickets: dict[str, _Ticket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def bounds(self, limits: Limits) -> Limits:
+        """Return what there may be at most, with what budgets leave for launches now."""
+        return self.within(limits, self.under_way.values())
 
     def start(self, launch: Launch, then: Callable[[Launch, Launched | PoolError], None]) -> None:
         """Ask the layer in the background, again until it answers, and call `then` with that.

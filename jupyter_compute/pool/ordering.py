@@ -103,6 +103,9 @@ class Ordering:
             self._outlooks = {}
             return Scaling()
         self._cpus = _cpus(machines)
+        limits = self._launches.bounds(limits)
+        if limits.priced:
+            machines = [_closed(one) if one.offer.usd_per_hour is None else one for one in machines]
         names = {one.needs.where.layer for one in waiting}
         self._meet(layer for one in waiting for layer in one.needs.where.layers)
         for name in names:
@@ -227,6 +230,11 @@ class Ordering:
         final = [refusal for refusal in answer.refused if refusal.kind in FINAL]
         if final and not answer.machines:
             self._give_up(layer, final[-1].message)
+
+
+def _closed(machine: steps.Machine) -> steps.Machine:
+    """Return a machine as it is for runs that may not be placed there."""
+    return dataclasses.replace(machine, cpu=0.0, memory=0, gpu=0)
 
 
 def _cpus(machines: Sequence[steps.Machine]) -> dict[tuple[str, bool], float]:

@@ -156,6 +156,11 @@ class Relays:
         offers = await asyncio.to_thread(layer.relay_offers)
         if not offers:
             raise PoolError("no price of a machine for the relay is known")
+        limits = self._scaler.launches.bounds(self._scaler.limits)
+        if why := limits.forbid(max(offers, key=lambda offer: offer.usd_per_hour or 0.0)):
+            self._why = f"the relay is not started: {why}"
+            self._again_at = self._clock.monotonic() + self._timers.tick_s
+            return
         token, timers = secrets.token_urlsafe(24), self._timers
         boot = Relay(
             self._authority.certificate,

@@ -116,8 +116,11 @@ class Service:
         books, timers = self._journal.books, lifecycle.TIMERS
         self._accounts = scaler.payer = Accounts(books, self._clock, timers, active)
         self._life.attach(self.transfers, scaler.lose, self._accounts)
-        self.budgets = Budgets(self._journal, self._clock, active, settings.get)
-        self._life.may_not = self.budgets.holds
+        due, get = self._accounts.due, settings.get
+        self.budgets = Budgets(self._journal, self._clock, timers, active, due, get)
+        self.budgets.changed = self._engine.serve_line
+        self._life.may_not, self._elsewhere.priced = self.budgets.holds, self.budgets.priced
+        scaler.launches.within = self.budgets.within
         self._halts = Halts(self.transfers, self._life.maps, self._life.suspects, self._life)
 
     async def run(self, listener: socket.socket) -> None:
@@ -368,7 +371,8 @@ class Service:
         self._accounts.tick()
         self.budgets.look(self._halts)
         for machine in self.budgets.surplus(self._scaler.machines):
-            self.machines.stop(machine, force=False)
+            relay = self._scaler.machines[machine].role == "relay"
+            self.machines.stop(machine, force=relay)
         why = functools.cache(self._scaler.why_wait)  # the same for all that ask for the same
         self._life.tick(lambda run: why(run.needs(run.memory)).told(ahead(run, self.transfers)))
         self.machines.tick()

@@ -201,3 +201,26 @@ def test_more_memory_after_running_out_of_it_is_a_larger_machine(hasty: Cloud) -
     sizes = [m["memory_mib"] for m in hasty.sandbox.machines() if m["id"] not in known]
     assert sizes == sorted(sizes)
     assert len(set(sizes)) == 2
+
+
+def test_no_launch_costs_more_than_what_is_left(hasty: Cloud) -> None:
+    ask = {**BIG, "spot": "never"}
+    price = services.ask("POST", "/v1/plan", {"layer": "ec2", **ask}).json["usd_per_hour"]
+    before, launched = float(hasty.sandbox.ask("bill")["usd"]), len(hasty.sandbox.machines())
+    allowed = 2.5 * price * 70 / 3600  # a minute, a look and the end, each time
+    budget("day", spent() + allowed)
+    runs = [hasty.submit(SLEEP, **ask) for _ in range(4)]
+    told = "the least that a c5.large (sandbox) costs is $0.0016"
+    wait(lambda: sum(told in one["reason"] for one in waiting()) == 2, 60)
+    for run in runs:
+        run_id = run.until(kind="accepted")["id"]
+        services.ask("POST", f"/v1/runs/{run_id}/cancel", {"action": "kill"})
+    hasty.wait_until_empty()
+    assert len(hasty.sandbox.machines()) == launched + 2
+    assert float(hasty.sandbox.ask("bill")["usd"]) - before <= allowed
+
+
+def waiting() -> list[dict[str, Any]]:
+    """Return the runs that have no machine."""
+    runs = services.ask("GET", "/v1/status").json["runs"]
+    return [run for run in runs if run["state"] == "queued"]
