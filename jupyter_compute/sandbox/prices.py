@@ -22,6 +22,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.spot_instances import SpotInstances
 
 from .amending import replace
+from .plain import Plain
 
 __all__ = ["FARGATE", "PUBLISHED", "Prices"]
 
@@ -71,7 +72,7 @@ class Prices:
         """Let the API tell these spot prices."""
 
         def describe(response: SpotInstances) -> ActionResult:
-            return ActionResult(self._history(response))
+            return Plain(self._history(response))
 
         replace(SpotInstances, "describe_spot_price_history", describe)
 
