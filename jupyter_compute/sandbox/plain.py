@@ -19,14 +19,23 @@ _DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
 
 
 class Plain(ActionResult):
-    """An answer of EC2 that is made of mappings with the names of the API, and of nothing else."""
+    """An answer of EC2 that is made of mappings with the names of the API, and of nothing else.
+
+    Parameters
+    ----------
+    result : mapping
+    """
+
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        super().__init__(result)
+        self._mapping = result
 
     def execute_result(self, context: Any) -> tuple[int, dict[str, str], str]:
         """Return status, headers and body."""
         operation = context.operation_model
         name = f"{operation.name}Response"
         space = operation.metadata.get("xmlNamespace") or _namespace(operation.service_model)
-        body = "".join(_members(operation.output_shape, self.result))
+        body = "".join(_members(operation.output_shape, self._mapping))
         identity = f"<requestId>{uuid.uuid4()}</requestId>"
         text = f'{_DECLARATION}<{name} xmlns="{space}">{body}{identity}</{name}>'
         return 200, {"Content-Type": "text/xml"}, text
@@ -36,7 +45,8 @@ def amend() -> None:
     """Have the list of all types written so."""
 
     def describe(response: InstanceResponse) -> ActionResult:
-        return Plain(original(response).result)
+        answer: Any = original(response)
+        return Plain(answer.result)
 
     original = replace(InstanceResponse, "describe_instance_types", describe)
 

@@ -79,8 +79,10 @@ class Prices:
     def _share(self, name: str, zone: str, step: int) -> float:
         """Return what part of the list price spot costs, which changes a little every step."""
         by_zone = random.Random(f"{self._seed} {name} {zone}").uniform(0.85, 1.15)
+        if not step:
+            return _SPOT_SHARE * by_zone
         by_time = random.Random(f"{self._seed} {name} {zone} {step}").uniform(0.99, 1.01)
-        return _SPOT_SHARE * by_zone * (by_time if step else 1.0)
+        return _SPOT_SHARE * by_zone * by_time
 
     def _history(self, response: SpotInstances) -> dict[str, Any]:
         given = response._get_param  # noqa: SLF001 - as moto itself
