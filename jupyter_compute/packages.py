@@ -7,6 +7,7 @@ the Python Packaging User Guide, "Recording the Direct URL Origin of installed d
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -21,8 +22,6 @@ __all__ = ["OURS", "describe", "key", "not_from_an_index"]
 OURS = "jupyter-compute"
 """The package that a machine gets from its pool, however it was installed here."""
 
-_described: tuple[object, bytes] | None = None
-
 
 def describe() -> bytes:
     """Return what this interpreter has, as JSON that is the same until something is installed.
@@ -31,13 +30,7 @@ def describe() -> bytes:
     packages that come from no index, with where each comes from), and ``built`` (those that
     no public index can have as they are here, with why).
     """
-    global _described  # noqa: PLW0603 - of this interpreter, as `sys.path` is
-    path = _path()
-    state = [(entry, _changed(entry)) for entry in path]
-    if _described is None or _described[0] != state:
-        found = _found(metadata.distributions(path=path))
-        _described = state, json.dumps(found, sort_keys=True).encode()
-    return _described[1]
+    return _described(tuple((entry, _changed(entry)) for entry in _path()))
 
 
 def key(name: str) -> str:
@@ -61,6 +54,13 @@ def not_from_an_index(one: metadata.Distribution) -> str:
     if "vcs_info" in origin:
         return f"a {origin['vcs_info'].get('vcs', 'version control')} repository"
     return "a local file" if str(origin.get("url", "")).startswith("file:") else "an address"
+
+
+@functools.lru_cache(maxsize=1)
+def _described(state: tuple[tuple[str, int], ...]) -> bytes:
+    """Return it for the places where packages are, and when each of these was last changed."""
+    found = _found(metadata.distributions(path=[entry for entry, _ in state]))
+    return json.dumps(found, sort_keys=True).encode()
 
 
 def _found(distributions: Iterable[metadata.Distribution]) -> dict[str, Any]:

@@ -20,6 +20,10 @@ HASTY = (str(Path(__file__).parent / "hasty_service.py"),)
 CONFIG = "jupyter-compute:\n  machine-idle-timeout: 4s\n"
 
 
+LONE = {"cpu": 2, "instances": ["c5.large"], "spot": "never"}
+"""What needs a machine for itself."""
+
+
 class Cloud:
     """A home with a sandbox, and a pool that uses it.
 
@@ -131,3 +135,24 @@ class Cloud:
     def log(self) -> str:
         """Return what the service has logged."""
         return "".join(path.read_text() for path in Path(self.home.path).rglob("service.log*"))
+
+
+@contextlib.contextmanager
+def opened(among: Home, settings: str = "") -> Iterator[Cloud]:
+    """Have a cloud whose home is beside another one; nothing of it is left afterwards."""
+    own = Cloud(Home(among.path.parent), settings)
+    yield own
+    with own.home.entered():
+        own.stop()
+    own.sandbox.close()
+    own.home.close()
+
+
+def until_second(path: Path) -> str:
+    """Return code that notes each time it runs, and waits until it runs for the second time."""
+    return (
+        "import os, pathlib, time\n"
+        f"path = pathlib.Path({str(path)!r})\n"
+        "with path.open('a') as file:\n    file.write('ran\\n')\n"
+        "while path.read_text().count('ran') < 2:\n    time.sleep(0.05)\n"
+    )

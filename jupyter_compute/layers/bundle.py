@@ -126,11 +126,9 @@ def build(found: Environment, index: str = "", uv: Mapping[str, str] = _UV) -> b
         "uv": dict(uv),
         "wheel": wheel,
     }
-    installer = (_TOP / "node" / "installer.py").read_bytes()
     return zipped(
         {
-            "__main__.py": installer,
-            "installer.py": installer,
+            "__main__.py": (_TOP / "node" / "installer.py").read_bytes(),
             "node.txt": "".join(f"{line}\n" for line in found.packages).encode(),
             "plan.json": json.dumps(plan, sort_keys=True).encode(),
             wheel: _own_wheel(),

@@ -24,7 +24,7 @@ from typing import Any
 from jupyter_compute import hosts, settings
 from jupyter_compute.errors import AskError, EnvironmentMismatch, PoolError
 from jupyter_compute.layers import bootscript, vmclass, vmsettings
-from jupyter_compute.layers.aws import Account
+from jupyter_compute.layers.aws import NAME, Account
 from jupyter_compute.layers.base import Boot, Launch, Launched, Machine
 from jupyter_compute.layers.jobs import Job
 from jupyter_compute.layers.launching import Launches
@@ -39,7 +39,6 @@ from jupyter_compute.model import Offer
 __all__ = ["CloudproviderLayer"]
 
 _KEEP_S = 60.0
-_NAME = "jupyter-compute"
 _ANSWER_S = 20.0
 """For so long a class may look for credentials."""
 
@@ -61,6 +60,7 @@ class CloudproviderLayer:
         self._stock = Stock(account)
         self._memory = Memory(time.monotonic)
         self._launches = Launches(time.monotonic)
+        self._construction: Job | None = None
         self._vms = VMs(name, self._cluster, self.offers, self._owner)
 
     def why_not(self) -> str:
@@ -80,7 +80,7 @@ class CloudproviderLayer:
             raise PoolError(f"the launch {launch.id} has no invitation for its machines")
 
         def create(token: str, offer: Offer, _: None, count: int) -> Sequence[Machine]:
-            names = [f"{_NAME}-{token}-{number}" for number in range(count)]
+            names = [f"{NAME}-{token}-{number}" for number in range(count)]
             return self._create(names, launch.id, offer, boot)
 
         return self._launches.carry_out(
@@ -150,8 +150,10 @@ class CloudproviderLayer:
             clusters = [self._cluster(kind) for kind in kinds]
             return all(map(vmclass.describable, clusters))
 
-        job = Job(construct, _ANSWER_S)
-        job.wait(_ANSWER_S)
+        # One that hangs goes on, and no other is begun meanwhile.
+        job = self._construction = self._construction or Job(construct, _ANSWER_S)
+        if job.wait(_ANSWER_S):
+            self._construction = None
         try:
             of_aws = job.result()
             if self._account.rehearsed and not of_aws:

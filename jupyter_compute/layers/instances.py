@@ -6,7 +6,6 @@ every other call for a while.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -107,26 +106,19 @@ class Instances:
             If AWS cannot be asked.
         """
         ours = machine_id in self._fresh.ids()
-        state = self._state(machine_id)
+        found = self._own(machine_id)
+        state = None if found is None else str(found["State"]["Name"])
         if state is None and not ours:
             return True
         if state in {None, "pending", "running", "stopping", "stopped"}:
-            with contextlib.suppress(_NotKnown):
-                self._end(machine_id)
+            self._end(machine_id)
         return state == "terminated"
 
     def where(self, machine_id: str) -> Address | None:
         """Return the addresses of one; None as long as AWS does not tell all of them."""
-        try:
-            answer = self._account.call("ec2", "describe_instances", InstanceIds=[machine_id])
-        except CallFailed as failure:
-            if failure.code in _UNKNOWN:
-                return None
-            raise
-        for reservation in answer["Reservations"]:
-            for one in reservation["Instances"]:
-                if one.get("PrivateIpAddress") and one.get("PublicIpAddress"):
-                    return Address(str(one["PrivateIpAddress"]), str(one["PublicIpAddress"]))
+        one = self._own(machine_id) or {}
+        if one.get("PrivateIpAddress") and one.get("PublicIpAddress"):
+            return Address(str(one["PrivateIpAddress"]), str(one["PublicIpAddress"]))
         return None
 
     def console(self, machine_id: str, lines: int) -> str:
@@ -142,12 +134,11 @@ class Instances:
         try:
             self._account.call("ec2", "terminate_instances", InstanceIds=[machine_id])
         except CallFailed as failure:
-            if failure.code in _UNKNOWN:
-                raise _NotKnown from failure
-            raise
+            if failure.code not in _UNKNOWN:
+                raise
 
-    def _state(self, machine_id: str) -> str | None:
-        """Return the state of an instance of ours, None if there is no such one."""
+    def _own(self, machine_id: str) -> Mapping[str, Any] | None:
+        """Return what AWS says of an instance of ours, None if there is no such one."""
         try:
             answer = self._account.call("ec2", "describe_instances", InstanceIds=[machine_id])
         except CallFailed as failure:
@@ -157,7 +148,7 @@ class Instances:
         for reservation in answer["Reservations"]:
             for one in reservation["Instances"]:
                 if _tags(one).get(OWNER_TAG) == self._account.owner:
-                    return str(one["State"]["Name"])
+                    return dict(one)
         return None
 
     def _described(self, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
@@ -169,10 +160,6 @@ class Instances:
             Filters=[{"Name": name, "Values": [text]} for name, text in filters.items()],
         )
         return [one for reservation in pages for one in reservation["Instances"]]
-
-
-class _NotKnown(Exception):
-    """AWS does not know the instance, or not yet."""
 
 
 def _tags(instance: Mapping[str, Any]) -> Mapping[str, str]:

@@ -105,6 +105,7 @@ class Market:
         self._news = 0
         self._some: Answer | None = None
         """Spot prices of single types, until all are known."""
+        self._lock = threading.Lock()
         self._asking = {name: threading.Lock() for name in _NAMES}
 
     def refresh(self) -> None:
@@ -129,9 +130,10 @@ class Market:
         except CallFailed as error:
             self._fail("spot", error)
             return
-        before = self._some.rows if self._some else []
-        self._some = Answer(self._clock(), [*before, *rows])
-        self._news += 1
+        with self._lock:
+            before = self._some.rows if self._some else []
+            self._some = Answer(self._clock(), [*before, *rows])
+            self._news += 1
 
     def price_fargate(self, _types: Sequence[str]) -> None:
         """Ask AWS for the rates of Fargate, if they are not known."""
@@ -224,7 +226,8 @@ class Market:
             self._failed.pop(name, None)
             self._answers[name] = Answer(now, rows)
             self._keep(name, self._answers[name])
-            self._news += 1
+            with self._lock:
+                self._news += 1
 
     def _has_failed(self, name: str) -> bool:
         """Tell whether AWS has refused a moment ago to tell this."""
@@ -232,7 +235,8 @@ class Market:
 
     def _fail(self, name: str, error: CallFailed) -> None:
         self._failed[name] = self._clock(), error.message
-        self._news += 1  # what is known may have become too old meanwhile
+        with self._lock:
+            self._news += 1  # what is known may have become too old meanwhile
         logger.warning("AWS does not tell %s: %s", name, error)
 
     def _known(self, name: str) -> Answer | None:

@@ -260,8 +260,8 @@ def _keywords(cls: type) -> set[str]:
     for base in cls.__mro__:
         if base.__module__ == _GENERIC:
             break
-        if "__init__" in vars(base):
-            found |= set(inspect.signature(base.__init__).parameters)  # type: ignore[misc]
+        if (made := vars(base).get("__init__")) is not None:
+            found |= set(inspect.signature(made).parameters)
     others = {name for name in found if name.startswith(("scheduler_", "worker_"))}
     return found - others - _NOT_OURS - {"self", "args", "kwargs"}
 

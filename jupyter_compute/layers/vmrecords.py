@@ -72,12 +72,17 @@ class Records:
         """Return every record by the machine's name."""
         found = {}
         for path in sorted(self.path("x").parent.glob("*.json")):
-            try:
-                wire = json.loads(path.read_text())
-            except FileNotFoundError:
-                continue  # another pool has just dropped it
-            found[path.stem] = Record(**{**wire, "offer": Offer(**wire["offer"])})
+            if (record := self.get(path.stem)) is not None:  # another pool may have just dropped it
+                found[path.stem] = record
         return found
+
+    def get(self, name: str) -> Record | None:
+        """Return the record of a machine, None if there is none."""
+        try:
+            wire = json.loads(self.path(name).read_text())
+        except FileNotFoundError:
+            return None
+        return Record(**{**wire, "offer": Offer(**wire["offer"])})
 
     def drop(self, name: str) -> None:
         """Forget a machine that is gone."""

@@ -110,8 +110,9 @@ class VMs:
         }
         for name, one in sorted(found or (), key=lambda pair: not pair[1].going):
             offer = records[name].offer if name in records else self._offer(one.type)
-            state = "gone" if one.going else "alive"
-            machines[name] = Machine(name, one.launch, offer, state, one.started, one.why)  # type: ignore[arg-type]
+            machines[name] = Machine(
+                name, one.launch, offer, "gone" if one.going else "alive", one.started, one.why
+            )
         for name, creation in list(self._creations.items()):
             if creation.taken and creation.error is not None and name not in records:
                 lost = _machine(name, creation.record)
@@ -126,7 +127,7 @@ class VMs:
         PoolError
             If the cloud refuses, or nobody knows what it has called the VM.
         """
-        found, record = self._seen(), self._records.all().get(name)
+        found, record = self._seen(), self._records.get(name)
         here = [one for its_name, one in found or () if its_name == name]
         if not self._may_be_there(name, record, found, here):
             self._forget(name)

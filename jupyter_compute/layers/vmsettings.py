@@ -141,11 +141,8 @@ def _options(said: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def _price(value: Any, what: str) -> float | None:
     if value is None:
         return None
-    try:
-        price = float(value)
-    except (TypeError, ValueError):
-        price = -1.0
-    if not 0 < price < 1e6:
+    price = ask.parse_money(value, what)
+    if price == 0:
         ask.refuse(what, value, "is no price in dollars per hour", "e.g. 0.38, or leave it out")
     return price
 

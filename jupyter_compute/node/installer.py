@@ -38,7 +38,7 @@ def main() -> None:
     began = time.monotonic()
     with zipfile.ZipFile(sys.argv[0]) as bundle:
         plan = json.loads(bundle.read("plan.json"))
-        for name in ("installer.py", "node.txt", "plan.json", plan["wheel"]):
+        for name in ("node.txt", "plan.json", plan["wheel"]):
             bundle.extract(name, place)
     say(f"Python {plan['python']} with {plan['count']} packages")
     fetch_uv(plan["index"], plan["uv"], place)

@@ -246,7 +246,7 @@ def failed(
         "module": type(error).__module__,
         "mro": _ancestry(type(error)),
         # Both are kept and shown elsewhere, too; the notebook gets the exception itself.
-        "message": redacted(_text(error)[:_MESSAGE]),
+        "message": redacted(_text(error)[: 2 * _MESSAGE])[:_MESSAGE],
         "traceback": redacted(trace),
         "payload": None,
         "blobs": [],

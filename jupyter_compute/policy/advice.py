@@ -27,6 +27,7 @@ from jupyter_compute.ask import (
 )
 from jupyter_compute.errors import AskError
 from jupyter_compute.model import Offer
+from jupyter_compute.policy.cost import price
 from jupyter_compute.policy.fit import fit
 
 __all__ = ["HISTORY", "Advice", "Asked", "Use", "advise"]
@@ -277,7 +278,7 @@ def _size(size: int) -> str:
 def _savings(
     asked: Asked, ask: Mapping[str, float], offers: Sequence[Offer], run_s: float
 ) -> list[str]:
-    """Return what the cheapest machine for the new ask saves, where prices are known."""
+    """Return what the new ask saves of what a run pays, where prices are known."""
     now = _price(asked.cpu, asked.memory, asked, offers)
     then = _price(ask.get("cpu", asked.cpu), ask.get("memory", asked.memory), asked, offers)
     if not now or then is None or 1 - then / now < _LEAST_SAVING:
@@ -294,4 +295,4 @@ def _price(cpu: float, memory: float, asked: Asked, offers: Sequence[Offer]) -> 
         grant = fit(Ask(cpu, int(memory), gpu=asked.gpu, layer=asked.layer), offers)
     except AskError:
         return None
-    return grant.offer.usd_per_hour
+    return price(grant.offer, cpu, int(memory), asked.gpu)

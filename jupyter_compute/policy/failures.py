@@ -13,10 +13,13 @@ from typing import Literal
 from jupyter_compute.model import Offer
 from jupyter_compute.policy.lifecycle import TIMERS, Timers
 
-__all__ = ["MOST_FAILED_BOOTS", "Block", "Failures", "Kind", "Scope"]
+__all__ = ["FINAL", "MOST_FAILED_BOOTS", "Block", "Failures", "Kind", "Scope"]
 
 Kind = Literal["capacity", "quota", "throttled", "permission", "credentials", "invalid"]
 """Why a launch was refused, as in `jupyter_compute.layers.base.Refusal`."""
+
+FINAL: frozenset[Kind] = frozenset({"permission", "credentials", "invalid"})
+"""Refusals that do not pass by themselves."""
 
 Scope = tuple[str, str, str, bool | None]
 """What is blocked: layer, type, zone and whether spot. An empty type stands for all of them,

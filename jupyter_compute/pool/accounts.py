@@ -154,6 +154,7 @@ class Accounts:
     def _open(self, machine_id: str, offer: Offer, age_s: float) -> None:
         if offer.usd_per_hour == 0 or machine_id in self._ledger:
             return
+        self._closed.discard(machine_id)
         before = self._earlier.pop(machine_id, None)
         price = before.usd_per_hour if before else offer.usd_per_hour
         self._prices[machine_id] = offer.layer + (SANDBOX if offer.sandbox else ""), price

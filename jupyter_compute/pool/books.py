@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from jupyter_compute.model import SANDBOX
-from jupyter_compute.pool.kept import Writing
+from jupyter_compute.pool.table import Table, Writing
 
 __all__ = ["Books", "Entry", "IdleCost", "idle_by", "idle_sum"]
 
@@ -88,21 +88,13 @@ class IdleCost:
         return self.layer.endswith(SANDBOX)
 
 
-class Books:
-    """What one pool has written down about money.
+class Books(Table):
+    """What one pool has written down about money."""
 
-    Parameters
-    ----------
-    db : Connection
-        The journal's.
-    writing : callable
-        Returns a transaction on it.
-    """
+    schema = _SCHEMA
 
     def __init__(self, db: sqlite3.Connection, writing: Writing) -> None:
-        self._db = db
-        self._writing = writing
-        db.executescript(_SCHEMA)
+        super().__init__(db, writing)
         self.changes = 0
         """How often what was idle has been written since the journal was opened."""
 

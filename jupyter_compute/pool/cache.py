@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 
 from jupyter_compute.blobs import Blobs, hash_of
 from jupyter_compute.model import Clock
-from jupyter_compute.pool.kept import Writing
 from jupyter_compute.pool.record import Run
+from jupyter_compute.pool.table import Table
 
 __all__ = ["Cache", "CacheLimits", "CacheTable", "Recorded"]
 
@@ -63,21 +62,10 @@ class Recorded:
     kept: tuple[str, ...]
 
 
-class CacheTable:
-    """The entries, in the journal's database.
+class CacheTable(Table):
+    """The entries, in the journal's database."""
 
-    Parameters
-    ----------
-    db : Connection
-        The journal's.
-    writing : callable
-        Returns a transaction on it.
-    """
-
-    def __init__(self, db: sqlite3.Connection, writing: Writing) -> None:
-        self._db = db
-        self._writing = writing
-        db.executescript(_SCHEMA)
+    schema = _SCHEMA
 
     def find(self, key: str) -> dict[str, Any] | None:
         """Return the entry of a key, None if there is none."""

@@ -78,7 +78,7 @@ class Elsewhere:
         scaler.launches.missing = self._relays.missing
         scaler.launches.door = self._open
         scaler.launches.sweeps = Sweeps(log, self._clock, TIMERS)
-        scaler.free, scaler.retiring, scaler.idle_s = engine.free, engine.drain, machines.idle_s
+        scaler.free, scaler.retiring, scaler.idle = engine.free, engine.drain, machines.idle
         scaler.serve = engine.serve_line
         scaler.leaving = self.leaving
 

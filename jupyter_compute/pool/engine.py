@@ -183,14 +183,14 @@ class Engine(SchedulerPlugin):
 
     def free(self, machine: str) -> tuple[float, int, int] | None:
         """Return CPUs, bytes and GPUs that are free on a machine; None if it has not joined."""
-        for worker in self.scheduler.workers.values():
-            if worker.name == machine:
-                cpu, memory, gpu = (
-                    worker.resources.get(name, 0) - worker.used_resources.get(name, 0)
-                    for name in ("cpu", "memory", "gpu")
-                )
-                return cpu, int(memory), int(gpu)
-        return None
+        worker = self.scheduler.workers.get(self.scheduler.aliases.get(machine, ""))
+        if worker is None:
+            return None
+        cpu, memory, gpu = (
+            worker.resources.get(name, 0) - worker.used_resources.get(name, 0)
+            for name in ("cpu", "memory", "gpu")
+        )
+        return cpu, int(memory), int(gpu)
 
     def serve_line(self) -> None:
         """Give what waits to machines that have become known after they had joined."""

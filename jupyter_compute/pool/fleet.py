@@ -14,9 +14,6 @@ from jupyter_compute.policy.steps import Meant
 
 __all__ = ["Machine", "Payer", "machines_to_wire"]
 
-_MOST_WORDS = 300
-"""Characters of a machine's console in a reason."""
-
 
 @dataclass(slots=True)
 class Machine:
@@ -37,10 +34,9 @@ class Machine:
     meant : tuple of (str, int)
         For one that starts: whom for (`policy.steps.Machine`).
     why : str
-        Why this offer was chosen.
+        Why this offer was chosen; for a relay that ends: why it does.
     asked : float
         When it was asked for, in monotonic seconds: it cannot be older.
-        Why this offer was chosen; for a relay that ends: why it does.
     role : {"machine", "relay"}
         Nothing runs on a relay.
     noticed : bool

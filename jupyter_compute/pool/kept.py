@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-__all__ = ["KeptTable", "Writing"]
+from jupyter_compute.pool.table import Table
 
-Writing = Callable[[], AbstractContextManager[sqlite3.Connection]]
-"""Begins a transaction, and raises `PoolError` if it cannot be written."""
+__all__ = ["KeptTable"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS kept (
@@ -35,21 +32,10 @@ CREATE TABLE IF NOT EXISTS holders (
 """
 
 
-class KeptTable:
-    """The kept values of one pool.
+class KeptTable(Table):
+    """The kept values of one pool."""
 
-    Parameters
-    ----------
-    db : Connection
-        The journal's.
-    writing : callable
-        Returns a transaction on it.
-    """
-
-    def __init__(self, db: sqlite3.Connection, writing: Writing) -> None:
-        self._db = db
-        self._writing = writing
-        db.executescript(_SCHEMA)
+    schema = _SCHEMA
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Write down what an ended run has kept, in the transaction of the caller."""

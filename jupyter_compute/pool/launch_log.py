@@ -6,10 +6,9 @@ left. So whatever moment a service is killed at, the next one knows where machin
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
-from jupyter_compute.pool.kept import Writing
+from jupyter_compute.pool.table import Table
 
 __all__ = ["LaunchLog"]
 
@@ -23,21 +22,10 @@ CREATE TABLE IF NOT EXISTS launches (
 """
 
 
-class LaunchLog:
-    """The launches of one pool of which machines may be left.
+class LaunchLog(Table):
+    """The launches of one pool of which machines may be left."""
 
-    Parameters
-    ----------
-    db : Connection
-        The journal's.
-    writing : callable
-        Returns a transaction on it.
-    """
-
-    def __init__(self, db: sqlite3.Connection, writing: Writing) -> None:
-        self._db = db
-        self._writing = writing
-        db.executescript(_SCHEMA)
+    schema = _SCHEMA
 
     def intend(self, launch: str, layer: str, count: int, now: float) -> None:
         """Write down what is about to be asked for.

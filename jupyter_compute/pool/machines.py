@@ -95,12 +95,10 @@ class Machines:
         if machine_id is not None:
             self._busy_until[machine_id] = self._clock.monotonic()
 
-    def idle_s(self, machine_id: str) -> float | None:
-        """Return for how long nothing has run on a ready machine; None if something does."""
-        since = self._busy_until.get(machine_id)
-        if since is None or machine_id in self.runs():
-            return None
-        return self._clock.monotonic() - since
+    def idle(self) -> dict[str, float]:
+        """Return for how many seconds nothing has run on machines on which nothing does."""
+        now, busy = self._clock.monotonic(), self.runs()
+        return {name: now - at for name, at in self._busy_until.items() if name not in busy}
 
     def tick(self) -> None:
         """Note which machines are busy, and end those that were to be stopped and are not."""

@@ -15,7 +15,7 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Launch, Launched, Machine, Refusal
 from jupyter_compute.model import Clock, Offer
 from jupyter_compute.policy import steps
-from jupyter_compute.policy.failures import Failures
+from jupyter_compute.policy.failures import FINAL, Failures
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.policy.limits import Limits
 from jupyter_compute.policy.reasons import instead_of, short_of
@@ -25,12 +25,9 @@ from jupyter_compute.policy.where import Needs, Waiting
 from jupyter_compute.pool.launches import Launches
 from jupyter_compute.pool.offering import Offering
 
-__all__ = ["FINAL", "Came", "Ordering"]
+__all__ = ["Came", "Ordering"]
 
 logger = logging.getLogger(__name__)
-
-FINAL = {"permission", "credentials", "invalid"}
-"""Refusals that do not pass by themselves."""
 
 
 class Came(NamedTuple):

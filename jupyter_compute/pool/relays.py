@@ -7,6 +7,7 @@ for as long as a machine may be idle. It is launched, written down and watched l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Sequence
@@ -17,11 +18,11 @@ from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Address, Introducing, Launch, Launched, Relay, Relaying
 from jupyter_compute.layers.refusals import CallFailed
 from jupyter_compute.model import Clock
+from jupyter_compute.policy.failures import FINAL
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.pool.authority import Authority
 from jupyter_compute.pool.door import Door
 from jupyter_compute.pool.fleet import Machine
-from jupyter_compute.pool.ordering import FINAL
 from jupyter_compute.pool.scaler import Scaler
 from jupyter_compute.pool.tunnel import Tunnel
 
@@ -165,9 +166,13 @@ class Relays:
         )
         launch = Launch(f"jc-{secrets.token_hex(8)}", tuple(offers), 1, boot)
         answered = asyncio.get_running_loop().create_future()
-        self._scaler.launches.start(
-            launch, lambda launch, answer: answered.set_result(self._came(launch, answer))
-        )
+
+        def then(launch: Launch, answer: Launched | PoolError) -> None:
+            came = self._came(launch, answer)
+            if not answered.done():  # the pool may have ended meanwhile
+                answered.set_result(came)
+
+        self._scaler.launches.start(launch, then)
         await answered
         machine = answered.result()
         if isinstance(machine, PoolError):
@@ -209,11 +214,9 @@ class Relays:
         tunnel.open(address.public, relay.POOL_PORT)
         while not tunnel.connected:
             self._check(machine, tunnel.why)
-            try:
-                async with asyncio.timeout(self._timers.tick_s):
-                    await changed.wait()
-            except TimeoutError:
-                continue
+            changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), self._timers.tick_s)
         machine.state, self._failures = "ready", 0
         self._url = f"https://{private}:{relay.DOOR_PORT}/v1/join"
         logger.info("the relay %s answers at %s", machine.id, address.public)

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jupyter_compute.errors import PoolError
 from jupyter_compute.layers.base import Introducing, Launch, Layer, Rehearsing
@@ -69,7 +69,7 @@ class Scaler:
         self._demand: Callable[[], Sequence[Waiting]]
         self._give_up: Callable[[Sequence[str], str], None]
         self.free: Callable[[str], tuple[float, int, int] | None] = lambda _: None
-        self.idle_s: Callable[[str], float | None] = lambda _: None
+        self.idle: Callable[[], Mapping[str, float]] = dict
         self.retiring: Callable[[str], None] = lambda _: None
         self.leaving: Callable[[], Sequence[Waiting]] = tuple
         self.learnt: Callable[[Machine, str], None] = lambda _machine, _why: None
@@ -128,7 +128,8 @@ class Scaler:
         """The scheduler has lost a machine's connection. It is ended, and replaced on demand."""
         machine = self.machines.get(machine_id)
         if machine is not None:
-            machine.lost, machine.state = machine.state != "ending", "ending"
+            machine.lost = machine.lost or machine.state != "ending"
+            machine.state = "ending"
             self.wake()
 
     def lose(self, machine_id: str) -> None:
@@ -139,7 +140,7 @@ class Scaler:
             layer.lose(machine_id)
 
     def retire(self, machine_id: str) -> None:
-        """End a machine on which nothing runs, unless something has just been placed there."""
+        """End one on which nothing runs; a ready one not if something has just been placed there."""
         machine = self.machines.get(machine_id)
         if machine is None:
             return  # its launch has not been answered yet
@@ -193,14 +194,14 @@ class Scaler:
     async def look(self) -> None:
         """Compare machines with demand, once, and act."""
         self.launches.forget_old()
-        for layer in self.layers.values():
-            await self._mind(layer)
+        async with asyncio.TaskGroup() as all_at_once:
+            for layer in self.layers.values():
+                all_at_once.create_task(self._mind(layer))
         waiting = self._demand()
-        for name, layer in self.layers.items():
-            if not isinstance(layer, Introducing):
-                continue
-            wanted = any(name in one.needs.where.layers for one in waiting)
-            if wanted and not any(m.offer.layer == name for m in self.machines.values()):
+        there = {machine.offer.layer for machine in self.machines.values()}
+        wanted = {name for one in waiting for name in one.needs.where.layers}
+        for name in sorted(wanted - there):
+            if isinstance(self.layers.get(name), Introducing):
                 await self._launch_one(name)
         elsewhere = [one for one in waiting if self._is_elsewhere(one.needs)]
         elsewhere = joint([*elsewhere, *self.leaving()])
@@ -277,16 +278,15 @@ class Scaler:
 
     def _steps(self) -> list[steps.Machine]:
         """Return the machines elsewhere, as the decisions see them."""
-        found = []
-        for machine in self.machines.values():
+        found, idle = [], self.idle()
+        for name, machine in self.machines.items():
             offer = machine.offer
             here = isinstance(self.layers[offer.layer], Introducing)
             if here or machine.state == "ending" or machine.role == "relay":
                 continue
-            free = self.free(machine.id) or (offer.cpu, offer.memory, offer.gpu)
-            idle_s = self.idle_s(machine.id) if machine.state == "ready" else None
+            free = self.free(name) or (offer.cpu, offer.memory, offer.gpu)
             meant = machine.meant if machine.state == "starting" else ()
-            found.append(steps.Machine(machine.id, offer, machine.state, *free, meant, idle_s))
+            found.append(steps.Machine(name, offer, machine.state, *free, meant, idle.get(name)))
         return found
 
     def _is_elsewhere(self, needs: Needs) -> bool:
@@ -320,9 +320,10 @@ class Scaler:
                 await self._terminate(layer, stray)
             alive = {one.id for one in seen.values() if one.state == "alive"}
             self.payer.listed(layer.name, alive)
-        for machine in [m for m in ours if m.state == "ending"]:
-            if await self._terminate(layer, machine.id):
-                self.machines.pop(machine.id, None)
+        ended = [machine.id for machine in ours if machine.state == "ending"]
+        gone = await asyncio.gather(*(self._terminate(layer, one) for one in ended))
+        for machine_id in itertools.compress(ended, gone):
+            self.machines.pop(machine_id, None)
 
     def _examine(self, machine: Machine, found: Found | None, limit_s: float) -> str:
         """Return why the machine has failed to start, if it has."""

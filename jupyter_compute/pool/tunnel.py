@@ -20,16 +20,12 @@ from typing import Any
 from jupyter_compute.policy.lifecycle import Timers
 from jupyter_compute.relay.line import BUFFER, CALL, HELLO, READY, Line, keep_alive
 
-__all__ = ["Impostor", "Tunnel"]
+__all__ = ["Tunnel"]
 
 logger = logging.getLogger(__name__)
 
 _SPARES = 4
 """More than a machine needs at once: to join, to register, for its heartbeats."""
-
-
-class Impostor(ConnectionError):
-    """Who answers at the relay's address is not the relay."""
 
 
 class Tunnel:
@@ -163,10 +159,10 @@ class Tunnel:
             told = json.loads(hello)
             token, name = str(told["token"]), str(told["self"])
         except (KeyError, TypeError, ValueError) as error:
-            raise Impostor("whoever answers is not the relay") from error
+            raise ConnectionError("whoever answers is not the relay") from error
         ours = hmac.compare_digest(token.encode(), self._token.encode())
         if kind != HELLO or not ours or (self._relay and name != self._relay):
-            raise Impostor("whoever answers is not the relay")
+            raise ConnectionError("whoever answers is not the relay")
         self._relay = name
 
     async def _carry(self, line: Line, name: str) -> None:

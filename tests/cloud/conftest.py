@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clouds import Cloud
+from clouds import Cloud, opened
 from homes import Home
 from kernels import Kernel
 
@@ -14,12 +14,8 @@ from kernels import Kernel
 @pytest.fixture(scope="module")
 def shared_cloud(shared_home: Home) -> Iterator[Cloud]:
     """The cloud behind `cloud`."""
-    own = Cloud(Home(shared_home.path.parent))
-    yield own
-    with own.home.entered():
-        own.stop()
-    own.sandbox.close()
-    own.home.close()
+    with opened(shared_home) as own:
+        yield own
 
 
 @pytest.fixture
@@ -37,6 +33,15 @@ def new_cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
     with shared_cloud.home.entered():
         shared_cloud.stop()
         shared_cloud.start()
+        yield shared_cloud
+        shared_cloud.stop()
+
+
+@pytest.fixture
+def stopped(shared_cloud: Cloud) -> Iterator[Cloud]:
+    """The cloud without a pool: the test starts one, which does not live long."""
+    with shared_cloud.home.entered():
+        shared_cloud.stop()
         yield shared_cloud
         shared_cloud.stop()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import services
-from clouds import Cloud
+from clouds import LONE, Cloud
 from kernels import Kernel, ok
 
 pytestmark = pytest.mark.slow
@@ -21,8 +21,6 @@ TIMERS = {
     "tick_s": 0.3,
     "unavailable_s": 2.0,
 }
-LONE = {"cpu": 2, "instances": ["c5.large"], "spot": "never"}
-"""What needs a machine for itself."""
 
 TRIES = 2
 """So often boto3 makes a launch that is refused."""

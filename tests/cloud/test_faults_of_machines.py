@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import services
-from clouds import Cloud
+from clouds import LONE, Cloud, until_second
 from sandboxes import wait
 
 pytestmark = pytest.mark.slow
@@ -21,8 +21,6 @@ TIMERS = {
     "sweep_first_s": 0.5,
     "tick_s": 0.3,
 }
-LONE = {"cpu": 2, "instances": ["c5.large"], "spot": "never"}
-"""What needs a machine for itself."""
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +35,6 @@ def hasty(hurried: Cloud) -> Iterator[Cloud]:
     """The same, without machines."""
     yield hurried
     hurried.clear()
-
-
-@pytest.fixture
-def stopped(shared_cloud: Cloud) -> Iterator[Cloud]:
-    """The cloud without a pool: the test starts one, which does not live long."""
-    with shared_cloud.home.entered():
-        shared_cloud.stop()
-        yield shared_cloud
-        shared_cloud.stop()
-
-
-def waiting(path: Path) -> str:
-    """Return code that notes each time it runs, and waits until it runs for the second time."""
-    return (
-        "import os, pathlib, time\n"
-        f"path = pathlib.Path({str(path)!r})\n"
-        "with path.open('a') as file:\n    file.write('ran\\n')\n"
-        "while path.read_text().count('ran') < 2:\n    time.sleep(0.05)\n"
-    )
 
 
 def notes(stream: services.Stream) -> str:
@@ -78,7 +57,7 @@ def test_a_run_whose_machine_is_killed_is_rerun_on_another_one(
     hasty: Cloud, tmp_path: Path
 ) -> None:
     before = len(hasty.sandbox.machines())
-    stream = hasty.submit(waiting(tmp_path / "runs"), **LONE)
+    stream = hasty.submit(until_second(tmp_path / "runs"), **LONE)
     stream.until(state="running")
     (machine,) = hasty.alive()
     hasty.sandbox.ask("kill", machine=machine["id"])
@@ -94,7 +73,7 @@ def test_a_run_whose_machine_is_killed_is_rerun_on_another_one(
 
 def test_a_spot_machine_with_notice_gets_no_more_runs(hasty: Cloud, tmp_path: Path) -> None:
     spot = {**LONE, "cpu": 0.5, "spot": "always"}
-    first = hasty.submit(waiting(tmp_path / "runs"), **spot)
+    first = hasty.submit(until_second(tmp_path / "runs"), **spot)
     first.until(state="running")
     (machine,) = hasty.alive()
     hasty.sandbox.ask("notice", machine=machine["id"])
@@ -153,7 +132,7 @@ def test_a_service_that_is_killed_reruns_what_ran_elsewhere(stopped: Cloud, tmp_
     before = len(stopped.sandbox.machines())
     stopped.begin(TIMERS)
     assert stopped.service is not None
-    first = stopped.submit(waiting(tmp_path / "runs"), detached=True, **LONE)
+    first = stopped.submit(until_second(tmp_path / "runs"), detached=True, **LONE)
     run = first.until(kind="accepted")["id"]
     first.until(state="running")
     services.kill(stopped.service)

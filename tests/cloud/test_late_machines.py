@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 import services
-from clouds import Cloud
+from clouds import LONE, Cloud, until_second
 from sandboxes import wait
 
 pytestmark = pytest.mark.slow
@@ -22,27 +21,6 @@ TIMERS = {
     "sweep_first_s": 0.5,
     "tick_s": 0.3,
 }
-LONE = {"cpu": 2, "instances": ["c5.large"], "spot": "never"}
-"""What needs a machine for itself."""
-
-
-@pytest.fixture
-def stopped(shared_cloud: Cloud) -> Iterator[Cloud]:
-    """The cloud without a pool: the test starts one, which does not live long."""
-    with shared_cloud.home.entered():
-        shared_cloud.stop()
-        yield shared_cloud
-        shared_cloud.stop()
-
-
-def until_second(path: Path) -> str:
-    """Return code that notes each time it runs, and waits until it runs for the second time."""
-    return (
-        "import pathlib, time\n"
-        f"path = pathlib.Path({str(path)!r})\n"
-        "with path.open('a') as file:\n    file.write('ran\\n')\n"
-        "while path.read_text().count('ran') < 2:\n    time.sleep(0.05)\n"
-    )
 
 
 def elsewhere(cloud: Cloud) -> list[str]:

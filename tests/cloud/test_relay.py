@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import services
-from clouds import Cloud
+from clouds import Cloud, opened
 from homes import Home
 from jupyter_compute.relay import DOOR_PORT, POOL_PORT, SCHEDULER_PORT
 from kernels import Kernel, ok
@@ -28,12 +28,8 @@ CHECKIP = "DASK_JUPYTER_COMPUTE__LAYERS__AWS__CHECKIP"
 @pytest.fixture(scope="module")
 def far_cloud(shared_home: Home) -> Iterator[Cloud]:
     """A cloud whose machines call a relay."""
-    own = Cloud(Home(shared_home.path.parent), "  scheduler: cloud\n")
-    yield own
-    with own.home.entered():
-        own.stop()
-    own.sandbox.close()
-    own.home.close()
+    with opened(shared_home, "  scheduler: cloud\n") as own:
+        yield own
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import services
-from clouds import Cloud
+from clouds import LONE, Cloud
 from sandboxes import wait
 
 pytestmark = pytest.mark.slow
@@ -20,17 +19,6 @@ TIMERS = {
     "sweep_first_s": 0.5,
     "tick_s": 0.3,
 }
-LONE = {"cpu": 2, "instances": ["c5.large"], "spot": "never"}
-"""What needs a machine for itself."""
-
-
-@pytest.fixture
-def stopped(shared_cloud: Cloud) -> Iterator[Cloud]:
-    """The cloud without a pool: the test starts one, which does not live long."""
-    with shared_cloud.home.entered():
-        shared_cloud.stop()
-        yield shared_cloud
-        shared_cloud.stop()
 
 
 def until_reason(stream: services.Stream, *parts: str) -> str:
