@@ -14,11 +14,13 @@ import chromium
 import environment
 
 _MOST_PROCESSES = 4
-"""Each may have a browser, a JupyterLab and some machines; more want more than 16 GB."""
+"""Each may have a JupyterLab or some machines; more want more than 16 GB."""
 
 
 def main() -> int:
     """Return 0 if every check passed. One that fails does not keep the others from running."""
+    # Images that are built by Docker set it; some thousand processes would compile all they import.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     python = environment.prepare("test")
     chromium.provide(python)
     checks: list[list[str]] = [
@@ -37,8 +39,11 @@ def main() -> int:
 
 
 def _side_by_side() -> list[str]:
-    """Return what makes pytest use several processors; ``tests/division.py`` says how."""
-    return ["-n", str(min(os.cpu_count() or 1, _MOST_PROCESSES))]
+    """Return what makes pytest use several processors; ``tests/division.py`` says how.
+
+    One process more than there are processors: about half of the time they wait.
+    """
+    return ["-n", str(min((os.cpu_count() or 1) + 1, _MOST_PROCESSES))]
 
 
 def _fails(python: str, check: list[str]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import homes
-from division import Division
+from division import Division, longest_first
 from homes import Home
 from kernels import Kernel
 
@@ -27,6 +27,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Division:
     """Divide the tests among processes, if there are several."""
     return Division(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, if there are several processes."""
+    if hasattr(config, "workerinput"):
+        items[:] = longest_first(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,7 +23,8 @@ from jupyter_compute.notebook.client import Client
 MARK = "JUPYTER_COMPUTE_TEST"
 """The variable that marks every process of a home, however far down it was started."""
 
-_OTHERS = ("DASK_", "IPYTHON", "JUPYTER_", "MPL", "PYTEST_", "XDG_")
+# Without the last, every process would compile all that it imports anew.
+_OTHERS = ("DASK_", "IPYTHON", "JUPYTER_", "MPL", "PYTEST_", "XDG_", "PYTHONDONTWRITEBYTECODE")
 _SHARED_MEMORY = Path("/dev/shm")
 _numbers = itertools.count(1)
 

@@ -17,7 +17,7 @@ from moto.ec2.responses.general import General
 from moto.ecs.models import ecs_backends
 from moto.ssm.models import Parameter, ssm_backends
 
-from . import fleets, instances, task_logs, tasks
+from . import fleets, instances, plain, task_logs, tasks
 from .amending import replace
 from .booter import Booter
 from .launches import Launches
@@ -51,6 +51,7 @@ def amend(world: World, booter: Booter, networks: Networks, prices: Prices) -> N
     launches = Launches(world)
     launches.amend()
     fleets.amend(world, launches, prices)
+    plain.amend()
     prices.amend()
     tasks.amend(world, booter)
     task_logs.amend(world)

@@ -22,6 +22,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.spot_instances import SpotInstances
 
 from .amending import replace
+from .plain import Plain
 
 __all__ = ["FARGATE", "PUBLISHED", "Prices"]
 
@@ -71,15 +72,17 @@ class Prices:
         """Let the API tell these spot prices."""
 
         def describe(response: SpotInstances) -> ActionResult:
-            return ActionResult(self._history(response))
+            return Plain(self._history(response))
 
         replace(SpotInstances, "describe_spot_price_history", describe)
 
     def _share(self, name: str, zone: str, step: int) -> float:
         """Return what part of the list price spot costs, which changes a little every step."""
         by_zone = random.Random(f"{self._seed} {name} {zone}").uniform(0.85, 1.15)
+        if not step:
+            return _SPOT_SHARE * by_zone
         by_time = random.Random(f"{self._seed} {name} {zone} {step}").uniform(0.99, 1.01)
-        return _SPOT_SHARE * by_zone * (by_time if step else 1.0)
+        return _SPOT_SHARE * by_zone * by_time
 
     def _history(self, response: SpotInstances) -> dict[str, Any]:
         given = response._get_param  # noqa: SLF001 - as moto itself
