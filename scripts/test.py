@@ -39,11 +39,8 @@ def main() -> int:
 
 
 def _side_by_side() -> list[str]:
-    """Return what makes pytest use several processors; ``tests/division.py`` says how.
-
-    One process more than there are processors: about half of the time they wait.
-    """
-    return ["-n", str(min((os.cpu_count() or 1) + 1, _MOST_PROCESSES))]
+    """Return what makes pytest use several processors; ``tests/division.py`` says how."""
+    return ["-n", str(min(os.cpu_count() or 1, _MOST_PROCESSES))]
 
 
 def _fails(python: str, check: list[str]) -> bool:
