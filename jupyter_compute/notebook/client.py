@@ -25,6 +25,9 @@ __all__ = ["Client", "Event"]
 Event = dict[str, Any]
 """One thing that happened to a run, as the JSON object that the service sent."""
 
+_SANDBOX_S = 60.0
+"""The service makes in the sandbox what `setup aws` makes in an account."""
+
 _TRIES = 3
 
 
@@ -181,7 +184,7 @@ class Client:
     def sandbox(self, environment: Mapping[str, str] | None) -> None:
         """Have the layers of AWS be those of a sandbox, or of AWS again."""
         body = {"environment": None if environment is None else dict(environment)}
-        self._call("POST", "/v1/sandbox", body)
+        self._call("POST", "/v1/sandbox", body, timeout_s=_SANDBOX_S)
 
     def rehearses(self) -> str:
         """Return the address of the sandbox in use; empty if there is none."""

@@ -13,6 +13,7 @@ from ..errors import (
     ComputeError,
     Crashed,
     EnvironmentMismatch,
+    LaunchFailed,
     MachineLost,
     OutOfMemory,
     RemoteError,
@@ -78,6 +79,13 @@ def _lost(envelope: Mapping[str, Any]) -> MachineLost:
 def _not_started(envelope: Mapping[str, Any]) -> EnvironmentMismatch:
     return EnvironmentMismatch(
         envelope.get("message") or "the machine could not start this Python",
+        hint=envelope.get("hint") or "`jupyter compute doctor` tries it and says what is missing",
+    )
+
+
+def _not_launched(envelope: Mapping[str, Any]) -> LaunchFailed:
+    return LaunchFailed(
+        envelope.get("message") or "no machine could be started",
         hint=envelope.get("hint") or "`jupyter compute doctor` tries it and says what is missing",
     )
 
@@ -184,4 +192,5 @@ _KINDS: Mapping[object, Callable[[Mapping[str, Any]], ComputeError]] = {
     "transfer": _not_transferred,
     "budget": _stopped,
     "start": _not_started,
+    "launch": _not_launched,
 }

@@ -149,7 +149,7 @@ def decide(
             return Finish("cancelled", f"the attempt was {how}")
         case "transfer":
             return _after_transfer(envelope, counts, memory)
-        case "start":
+        case "start" | "launch":
             return Finish("failed", "the attempt could not be started, which a rerun cannot mend")
         case other:
             return Finish("failed", f"the attempt ended for a reason unknown here ({other})")

@@ -103,6 +103,7 @@ class Budgets:
         }
         self.limits |= journal.books.budgets()
         self._ended: tuple[object, dict[bool, _Spent]] = (None, {})
+        self._idle: tuple[object, dict[bool, float]] = (None, {})
         self._warned: set[tuple[str, str, float]] = set()
 
     # what users say ---------------------------------------------------------------
@@ -208,8 +209,9 @@ class Budgets:
     def look(self, stopper: Stopper) -> None:
         """Warn, stop, hold back and let go on."""
         spent = functools.cache(self._spent)  # the same for all
+        self._warned = {warned for warned in self._warned if warned[0] in self._active}
         for run in list(self._active.values()):
-            if run.verdict is not None or run.cancelled:
+            if not run.granted or run.verdict is not None or run.cancelled:
                 continue
             levels = self._levels(run, spent)
             full = reached(levels)
@@ -251,16 +253,15 @@ class Budgets:
             if key not in self._warned:
                 self._warned.add(key)
                 run.log.append([{"kind": "note", "text": level.warning()}])
-        if not self._active:
-            self._warned.clear()
 
     def _spent(self) -> dict[bool, _Spent]:
         """Return what was spent, and rehearsed, up to now."""
         due, day = self._due(), day_of(self._clock.now())
+        idle = self._of_idle(day)
         found: dict[bool, _Spent] = {}
         for rehearsed, ended in self._of_ended(day).items():
             found[rehearsed] = both = _Spent()
-            both.day, both.notebooks = ended.day, dict(ended.notebooks)
+            both.day, both.notebooks = ended.day + idle[rehearsed], dict(ended.notebooks)
             both.due = due[rehearsed]
         for run in self._active.values():
             found[run.rehearsed].day += run.usd or 0.0
@@ -268,21 +269,28 @@ class Budgets:
         return found
 
     def _of_ended(self, day: str) -> dict[bool, _Spent]:
-        """Return what runs that have ended and idle machines cost; read again when that changes."""
-        key = day, self._journal.endings, self._journal.books.changes
+        """Return what runs that have ended cost; read again when one more has."""
+        key = day, self._journal.endings
         if self._ended[0] != key:
             found = {False: _Spent(), True: _Spent()}
             try:
-                paid, rehearsed = split(self._journal.spending(""))
-                for kind, rows in ((False, paid), (True, rehearsed)):
+                for kind, rows in zip(found, split(self._journal.spending("")), strict=True):
                     _sum(found[kind], rows, day)
-                for idle in self._journal.books.idle(day):
-                    found[idle.rehearsed].day += idle.usd if idle.day == day else 0.0
             except PoolError:
                 logger.exception("what was spent cannot be read, and will be")
                 return self._ended[1] or found
             self._ended = key, found
         return self._ended[1]
+
+    def _of_idle(self, day: str) -> dict[bool, float]:
+        """Return what idle machines cost in the day; read again when that changes."""
+        key = day, self._journal.books.changes
+        if self._idle[0] != key:
+            found = {False: 0.0, True: 0.0}
+            for idle in self._journal.books.idle(day):
+                found[idle.rehearsed] += idle.usd if idle.day == day else 0.0
+            self._idle = key, found
+        return self._idle[1]
 
 
 def _sum(spent: _Spent, rows: list[tuple[Mapping[str, str], Total]], day: str) -> None:

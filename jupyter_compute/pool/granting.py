@@ -7,7 +7,7 @@ and says what it waits for.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import dataclasses
 import logging
 from typing import Protocol
 
@@ -15,7 +15,6 @@ from jupyter_compute import settings
 from jupyter_compute.ask import Ask
 from jupyter_compute.errors import ComputeError, PoolError
 from jupyter_compute.policy.fit import Grant, Oversize, fit
-from jupyter_compute.policy.lifecycle import TIMERS
 from jupyter_compute.pool.bodies import spec_ask
 from jupyter_compute.pool.offering import Offering
 from jupyter_compute.pool.record import Run
@@ -78,8 +77,7 @@ class Granting:
             await asyncio.wait_for(self._offering.hear(ask.layer), _MOMENT_S)
         except TimeoutError:
             return None
-        grant = self.grant(ask)
-        return None if self._offering.unpriced(ask) else grant
+        return None if self._lacks_prices(ask) else self.grant(ask)
 
     async def hear(self, ask: Ask) -> None:
         """Learn what an ask's layer offers, and the prices of what would do.
@@ -90,9 +88,8 @@ class Granting:
             As `soon`.
         """
         await self._offering.hear(ask.layer)
-        self.grant(ask)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._offering.price(ask), TIMERS.prices_s)
+        if self._lacks_prices(ask):
+            await self._offering.price(ask)
 
     def later(self, run: Run) -> None:
         """Find out in the background what a run is granted, and let it know."""
@@ -111,10 +108,9 @@ class Granting:
             ask = spec_ask(run.spec)
             show(run, f"asking {layer} what it offers")
             await self._offering.hear(layer)
-            self.grant(ask)
-            if self._offering.unpriced(ask):
+            if self._lacks_prices(ask):
                 show(run, f"asking {layer} for prices")
-                await self.hear(ask)
+                await self._offering.price(ask)
             grant = self.grant(ask)
         except ComputeError as error:
             self._refuse(run, error)
@@ -125,6 +121,19 @@ class Granting:
         else:
             if not run.over:
                 self._askers.grant(run, grant)
+
+    def _lacks_prices(self, ask: Ask) -> bool:
+        """Tell whether prices are to come of what would do.
+
+        Raises
+        ------
+        AskError
+            If nothing would do, whatever it costs.
+        """
+        self.grant(
+            ask if ask.max_cost == 0 else dataclasses.replace(ask, priced=False, max_cost=None)
+        )
+        return bool(self._offering.unpriced(ask))
 
     def _refuse(self, run: Run, error: ComputeError) -> None:
         if not run.over:

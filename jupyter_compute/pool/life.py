@@ -235,10 +235,10 @@ class Life:
         for run in list(self.active.values()):
             mine = run.waits and set(where_of(run.spec).layers) <= set(layers)
             if mine and run.spec.map:
-                self.maps.fail(run, died("start", message))
+                self.maps.fail(run, died("launch", message))
             elif mine:
                 self._executor.withdraw(run.attempt_id)
-                self._attempt_over(run, died("start", message))
+                self._attempt_over(run, died("launch", message))
 
     def resume(self, run: Run, placed: bool) -> None:
         """Take on a run that an earlier service left unfinished.

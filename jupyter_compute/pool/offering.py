@@ -50,6 +50,7 @@ class Offering:
         self._heard: dict[str, _Heard] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._priced: set[tuple[str, str]] = set()
+        self._pricing: dict[tuple[str, tuple[str, ...]], asyncio.Task[None]] = {}
         """Layers and types that were asked for their prices."""
 
     def of(self, layer: str) -> Sequence[Offer]:
@@ -114,7 +115,10 @@ class Offering:
 
         Only the few are looked at that are likely to be the cheapest.
         """
-        where = where_of(ask)
+        # What a budget forbids as long as its price is not known counts too.
+        where = dataclasses.replace(where_of(ask), priced=False)
+        if where.free:
+            return {}
         found: dict[str, list[str]] = {}
         for name in where.layers:
             layer: object = self._layers.get(name)
@@ -127,19 +131,32 @@ class Offering:
         return found
 
     async def price(self, ask: Ask) -> None:
-        """Learn the prices that an ask lacks; what is not learnt stays unknown."""
-        await asyncio.gather(*(self._price(*one) for one in self.unpriced(ask).items()))
+        """Learn the prices that an ask lacks; what is not learnt soon stays unknown."""
+        found = [self._begin_pricing(*one) for one in self.unpriced(ask).items()]
+        await asyncio.gather(*map(asyncio.shield, found))
+
+    def _begin_pricing(self, name: str, types: Sequence[str]) -> asyncio.Task[None]:
+        """Return the task that learns these prices, which others may wait for already."""
+        key = name, tuple(types)
+        if key not in self._pricing:
+            self._pricing[key] = asyncio.get_running_loop().create_task(self._price(name, types))
+            self._pricing[key].add_done_callback(lambda _: self._pricing.pop(key, None))
+        return self._pricing[key]
 
     async def _price(self, name: str, types: Sequence[str]) -> None:
         layer: object = self._layers[name]
         if not isinstance(layer, Pricing) or layer.prices is None:
             return
         try:
-            await asyncio.to_thread(layer.prices.price, types)
+            asking = asyncio.to_thread(layer.prices.price, types)
+            await asyncio.wait_for(asking, TIMERS.prices_s)
         except PoolError as error:
             logger.warning("the prices of %s: %s", name, error)
-        # What nobody knows now is not waited for again.
-        self._priced.update((name, kind) for kind in types)
+        except TimeoutError:
+            logger.warning("the prices of %s have not come in time", name)
+        finally:
+            # What nobody knows now is not waited for again.
+            self._priced.update((name, kind) for kind in types)
         await self._ask(name)
 
     def forget(self) -> None:

@@ -211,7 +211,7 @@ class Service:
             await asyncio.wait_for(self._granting.hear(ask), _PLAN_S)
         grant = self._granting.grant(ask)
         share_usd = price(grant.offer, grant.cpu, grant.memory, ask.gpu)
-        past = self._receipts.estimate(code, ask.layer, share_usd)
+        past = self._receipts.estimate(code, grant.offer.layer, share_usd)
         return {
             "layer": grant.offer.layer,
             "machine": grant.offer.label,

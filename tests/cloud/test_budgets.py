@@ -180,6 +180,8 @@ def test_a_plan_says_what_a_run_will_cost(hasty: Cloud) -> None:
     assert answer["share_usd_per_hour"] == pytest.approx(answer["usd_per_hour"])
     past = answer["past"]
     assert past["runs"] == 2
+    group = services.ask("POST", "/v1/plan", {**ask, "layer": "aws", "code": code}).json
+    assert (group["layer"], group["past"]["runs"]) == ("ec2", 2)
     for seconds, usd in (("shortest_s", "least_usd"), ("longest_s", "most_usd")):
         due = answer["usd_per_hour"] * past[seconds] / 3600
         assert past[usd] == pytest.approx(due)

@@ -24,6 +24,7 @@ def _died(reason: str, **facts: Any) -> dict[str, Any]:
         ("lost", errors.MachineLost),
         ("transfer", errors.TransferError),
         ("start", errors.EnvironmentMismatch),
+        ("launch", errors.LaunchFailed),
         ("killed", errors.Cancelled),
         ("interrupted", errors.Cancelled),
         ("something new", errors.AttemptError),
