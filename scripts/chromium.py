@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import debian
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -19,12 +21,7 @@ def provide(python: Path) -> None:
     if "CHROMIUM" in os.environ or any(map(shutil.which, NAMES)):
         return
     print("Installing Chromium (once) ...", flush=True)
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "chromium"]
-        for command in (["apt-get", "--quiet", "update"], install):
-            done = subprocess.run(command, check=False, env=environ, stdout=subprocess.DEVNULL)
-        if done.returncode == 0:
-            return
+    if debian.install("chromium"):
+        return
     if subprocess.run([python, "-m", "playwright", "install", "chromium"], check=False).returncode:
         print("There is no Chromium, and none could be installed.", file=sys.stderr)

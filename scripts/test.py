@@ -7,10 +7,12 @@ The first time, it installs what is needed into a virtual environment of its own
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import chromium
+import debian
 import environment
 
 _MOST_PROCESSES = 4
@@ -23,6 +25,8 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     python = environment.prepare("test")
     chromium.provide(python)
+    if not shutil.which("nft"):
+        debian.install("nftables")  # what it lets through is tested as root only
     checks: list[list[str]] = [
         ["-m", "ruff", "check"],
         ["-m", "ruff", "format", "--check"],

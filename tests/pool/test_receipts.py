@@ -178,7 +178,7 @@ def test_a_run_on_a_priced_machine_pays_for_its_half_while_it_runs(
     narrow = _run(tmp_path, MACHINE, "r-b", cpu=2)
     narrow.cpu = 2
     assert _end(narrow, journal, receipts, clock.now()).advice == (
-        "--memory 12G would do (as in 2 runs, saves 75 %, $0.01 a run)"
+        "--memory 12G would do (as in 2 runs, saves 50 %, $0.0050 a run)"
     )
     assert Costs(journal, clock, {}, {}).now()["today"] == pytest.approx(0.02)
     assert receipts.costs(0, "notebook", [])["groups"][0]["usd"] == pytest.approx(0.02)
