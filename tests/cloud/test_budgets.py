@@ -103,6 +103,7 @@ def test_a_day_budget_ends_runs_and_machines_and_others_wait(hasty: Cloud) -> No
     assert free.until(kind="end")["state"] == "done"
     assert len(hasty.launches()) == launched
     budget("day", None)
+    hasty.sandbox.ask("clear")
     assert second.until(kind="end")["state"] == "done"
 
 
@@ -226,3 +227,30 @@ def waiting() -> list[dict[str, Any]]:
     """Return the runs that have no machine."""
     runs = services.ask("GET", "/v1/status").json["runs"]
     return [run for run in runs if run["state"] == "queued"]
+
+
+def test_a_budget_set_later_keeps_runs_from_unknown_prices(hasty: Cloud) -> None:
+    """The prices of spot machines are not told: such a machine has none."""
+    assert hasty.service is not None
+    hasty.service.kill()
+    hasty.service.wait()
+    hasty.sandbox.ask("fault", action="DescribeSpotPriceHistory", code="InternalError", count=9999)
+    hasty.begin({**TIMERS, "unavailable_s": 1.0, "machine_idle_s": 60.0}, heard=False)
+    ask = {**BIG, "spot": "always"}
+    first = hasty.submit(SLEEP, **ask)
+    run_id = first.until(kind="accepted")["id"]
+    first.until(kind="state", state="running")
+    hasty.sandbox.ask(
+        "fault", action="RunInstances", code="InsufficientInstanceCapacity", count=9999
+    )
+    second = hasty.submit("6 * 7", **ask)
+    second.until(kind="accepted")
+    budget("day", 5.0)
+    services.ask("POST", f"/v1/runs/{run_id}/cancel", {"action": "kill"})
+    first.until(kind="end")
+    wait(lambda: any("is not known" in one["reason"] for one in waiting()), 60)
+    refused = services.ask("POST", "/v1/runs", services.spec("1", layer="ec2", **ask))
+    assert "there is a budget, and no price is known" in refused.json["message"]
+    budget("day", None)
+    hasty.sandbox.ask("clear")
+    assert second.until(kind="end")["state"] == "done"
