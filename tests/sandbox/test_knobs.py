@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -143,13 +144,13 @@ def test_metadata_needs_a_token_where_it_is_required(sandbox):
 
 
 def test_a_machine_is_reached_at_its_own_loopback_address(sandbox):
-    script = (
-        "#!/bin/sh\necho $JUPYTER_COMPUTE_SANDBOX_MACHINE >id\nexec python3 -m http.server 8786\n"
-    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = f"#!/bin/sh\necho $JUPYTER_COMPUTE_SANDBOX_MACHINE >id\nexec python3 -m http.server {port}\n"
     first, second = one(sandbox, script), one(sandbox, script)
     assert first["address"] != second["address"]
     for machine in (first, second):
-        url = f"http://{machine['address']}:8786/id"
+        url = f"http://{machine['address']}:{port}/id"
 
         def answer(url=url):
             try:
