@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
+import virtual
 from clouds import Cloud, opened
 from homes import Home
+from jupyter_compute.layers import setup
 from kernels import Kernel
 
 
@@ -53,3 +56,20 @@ def cloud_kernel(cloud: Cloud) -> Iterator[Kernel]:
     assert own.run("%load_ext jupyter_compute").status == "ok"
     yield own
     own.close()
+
+
+@pytest.fixture
+def with_vms(shared_cloud: Cloud) -> Iterator[Cloud]:
+    """The cloud with a layer `dcp` of dask-cloudprovider, and a pool of the test's own."""
+    cloud = shared_cloud
+    with cloud.home.entered():
+        cloud.stop()
+        with cloud.sandbox.entered():
+            setup.run(yes=True, quiet=True)
+        said = {"jupyter-compute": {"layers": {"dcp": virtual.on_sandbox(cloud.sandbox)}}}
+        file = cloud.home.path / "dask" / "dcp.yaml"
+        file.write_text(yaml.safe_dump(said))
+        cloud.begin({})
+        yield cloud
+        cloud.stop()
+        file.unlink()

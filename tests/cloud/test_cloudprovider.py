@@ -6,12 +6,9 @@ import base64
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
-import virtual
 from clouds import Cloud
 from jupyter_compute import places
-from jupyter_compute.layers import setup
 from kernels import Kernel, ok
 from sandboxes import wait
 
@@ -19,23 +16,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def kernel(shared_cloud: Cloud) -> Iterator[Kernel]:
+def kernel(with_vms: Cloud) -> Iterator[Kernel]:
     """A kernel with a pool that has a layer `dcp`."""
-    cloud = shared_cloud
-    with cloud.home.entered():
-        cloud.stop()
-        with cloud.sandbox.entered():
-            setup.run(yes=True, quiet=True)
-        said = {"jupyter-compute": {"layers": {"dcp": virtual.on_sandbox(cloud.sandbox)}}}
-        file = cloud.home.path / "dask" / "dcp.yaml"
-        file.write_text(yaml.safe_dump(said))
-        cloud.begin({})
-        own = Kernel(cloud.home)
-        ok(own.run("%load_ext jupyter_compute"))
-        yield own
-        own.close()
-        cloud.stop()
-        file.unlink()
+    own = Kernel(with_vms.home)
+    ok(own.run("%load_ext jupyter_compute"))
+    yield own
+    own.close()
 
 
 def test_a_cell_runs_on_a_machine_that_dask_cloudprovider_has_started(

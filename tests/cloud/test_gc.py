@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 import services
-import virtual
 from clouds import Cloud
 from jupyter_compute import places
-from jupyter_compute.layers import setup
 from jupyter_compute.layers.aws import OWNER_TAG, installation, tags
 from sandboxes import SCRIPT
 
@@ -78,23 +74,6 @@ def test_machines_of_the_running_pool_stay(cloud: Cloud) -> None:
     assert len(cloud.alive()) == 1
     assert _gc(cloud) == {"machines": [], "unasked": {}, "failed": {}}
     assert len(cloud.alive()) == 1
-
-
-@pytest.fixture
-def with_vms(shared_cloud: Cloud) -> Iterator[Cloud]:
-    """The cloud with a layer `dcp` of dask-cloudprovider, and a pool of the test's own."""
-    cloud = shared_cloud
-    with cloud.home.entered():
-        cloud.stop()
-        with cloud.sandbox.entered():
-            setup.run(yes=True, quiet=True)
-        said = {"jupyter-compute": {"layers": {"dcp": virtual.on_sandbox(cloud.sandbox)}}}
-        file = cloud.home.path / "dask" / "dcp.yaml"
-        file.write_text(yaml.safe_dump(said))
-        cloud.begin({})
-        yield cloud
-        cloud.stop()
-        file.unlink()
 
 
 def test_a_vm_that_dask_cloudprovider_has_started_is_found_and_ended(with_vms: Cloud) -> None:
